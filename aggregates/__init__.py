@@ -1,0 +1,1 @@
+"""What can happen, and what the rules allow: pure decisions on immutable state."""

@@ -1,0 +1,48 @@
+"""Streams: the events of one aggregate, under a readable name from which anyone can compute the id."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID, uuid5
+
+import msgspec
+
+NAMESPACE = UUID("7c1d9a52-3b0e-5f64-9a77-1f2f0c8e4b10")
+"""Stream ids are UUIDv5 of the stream's name under this namespace. It never changes."""
+
+State = TypeVar("State")
+
+
+class Aggregate(NamedTuple, Generic[State]):
+    """How the streams of one kind are read: where they begin, and what each event makes of the state."""
+
+    kind: str
+    initial: State
+    evolve: Callable[[State, Any, datetime], State]
+    """`evolve(state, event, recorded_at)`: total, and never fails on a recorded event."""
+    shape: Any
+    """The type of the state, for those that keep it (snapshots)."""
+
+
+class Stream(msgspec.Struct, Generic[State], frozen=True):
+    """The place of one aggregate's events in the log."""
+
+    name: str
+    aggregate: Aggregate[State]
+    partition_key: str
+    """By which its events are spread: the concert's code, or the user id for a wallet.
+
+    Reservations and payments are known by their id alone; they take the key of the visit they belong to.
+    """
+    id: UUID
+
+
+def stream(aggregate: Aggregate[State], key: str, partition_key: str = "") -> Stream[State]:
+    """Name the stream of the aggregate that is known by `key` among its kind."""
+    name = f"{aggregate.kind}/{key}"
+    return Stream(name, aggregate, partition_key, stream_id(name))
+
+
+def stream_id(name: str) -> UUID:
+    """Compute the id of the stream called `name`."""
+    return uuid5(NAMESPACE, name)
