@@ -100,6 +100,7 @@ class Concert(msgspec.Struct, frozen=True):
     """A concert as its stream tells it; `code` is empty until it is announced."""
 
     code: ConcertCode = ConcertCode("")
+    title: str = ""
     time_zone: str = ""
     policy: Policy = Policy()
     sales_open: bool = False
@@ -110,8 +111,10 @@ class Concert(msgspec.Struct, frozen=True):
 def evolve(concert: Concert, event: ConcertEvent, at: datetime) -> Concert:
     """Return the concert after `event`, which was recorded `at`."""
     match event:
-        case ConcertAnnounced(code=code, time_zone=time_zone, policy=policy):
-            return msgspec.structs.replace(concert, code=code, time_zone=time_zone, policy=policy)
+        case ConcertAnnounced(code=code, title=title, time_zone=time_zone, policy=policy):
+            return msgspec.structs.replace(
+                concert, code=code, title=title, time_zone=time_zone, policy=policy
+            )
         case PerformanceScheduled():
             showing = Performance(event.date, event.start_time, event.starts_at, event.seats)
             performances = {**concert.performances, showing.name: showing}

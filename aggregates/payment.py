@@ -65,7 +65,7 @@ def evolve(payment: Payment, event: PaymentEvent, at: datetime) -> Payment:
             return msgspec.structs.replace(payment, refunded=True)
 
 
-PAYMENT = Aggregate("payment", Payment(), evolve, Payment)
+PAYMENT = Aggregate("payment", Payment(), evolve)
 
 
 def stream(payment_id: PaymentId) -> Stream[Payment]:

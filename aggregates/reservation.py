@@ -88,7 +88,7 @@ def evolve(reservation: Reservation, event: ReservationEvent, at: datetime) -> R
             return msgspec.structs.replace(reservation, status=ReservationStatus.CANCELLED)
 
 
-RESERVATION = Aggregate("reservation", Reservation(), evolve, Reservation)
+RESERVATION = Aggregate("reservation", Reservation(), evolve)
 
 
 def stream(reservation_id: ReservationId) -> Stream[Reservation]:

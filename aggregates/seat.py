@@ -55,6 +55,7 @@ class Held(msgspec.Struct, frozen=True, tag=True):
     """Set aside for one reservation; at `until` it is over, whether or not that has been recorded."""
 
     reservation_id: ReservationId
+    token_id: TokenId
     until: datetime
 
 
@@ -70,8 +71,8 @@ Seat = Available | Held | Sold
 def evolve(seat: Seat, event: SeatEvent, at: datetime) -> Seat:
     """Return the seat after `event`."""
     match event:
-        case SeatHeld(reservation_id=reservation_id, until=until):
-            return Held(reservation_id, until)
+        case SeatHeld(reservation_id=reservation_id, token_id=token_id, until=until):
+            return Held(reservation_id, token_id, until)
         case SeatSold(payment_id=payment_id):
             return Sold(payment_id)
         case SeatHoldExpired() | SeatHoldReleased() | SeatReturned():

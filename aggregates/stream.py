@@ -20,8 +20,8 @@ class Aggregate(NamedTuple, Generic[State]):
     initial: State
     evolve: Callable[[State, Any, datetime], State]
     """`evolve(state, event, recorded_at)`: total, and never fails on a recorded event."""
-    shape: Any
-    """The type of the state, for those that keep it (snapshots)."""
+    shape: Any = None
+    """The type under which a long stream's state is snapshotted; None where streams stay short."""
 
 
 class Stream(msgspec.Struct, Generic[State], frozen=True):

@@ -108,6 +108,7 @@ class LiveToken(msgspec.Struct, frozen=True):
     token_id: TokenId
     queue_number: int
     issued_at: datetime
+    activated_at: datetime | None = None
     active_until: datetime | None = None
     """None while it waits."""
     held: HeldSeats | None = None
@@ -145,7 +146,7 @@ def evolve(tokens: Tokens, event: TokenEvent, at: datetime) -> Tokens:
         case _ if live is None:
             return tokens
         case TokenActivated(until=until):
-            return replace(tokens, live=replace(live, active_until=until))
+            return replace(tokens, live=replace(live, activated_at=at, active_until=until))
         case TokenSeatsHeld(reservation_id=reservation_id, seat_numbers=seat_numbers, until=until):
             held = HeldSeats(reservation_id, seat_numbers, until)
             return replace(tokens, live=replace(live, held=held, last_reservation_id=reservation_id))
