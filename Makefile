@@ -1,0 +1,71 @@
+# Every target sets up the environment that it needs; `make help` lists them.
+
+PYTHON ?= python3
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PACKAGES := aggregates api audit cli commands infrastructure projections workers
+REQUIREMENTS := .venv/.requirements-installed
+INSTALLED := .venv/.project-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run test lint types contracts bench bench-smoke format lock install clean help
+
+run: $(INSTALLED) ## start the whole service on this machine, with a PostgreSQL of its own
+	@exec $(BIN)/ticketing up
+
+test: $(INSTALLED) ## run all tests (choose some with ARGS="-k wallet")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## check types with mypy and pyright
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+contracts: $(INSTALLED) ## check which package imports which
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(INSTALLED) ## measure every operation and print one table (under 10 minutes)
+	@$(BIN)/python -m bench
+
+bench-smoke: $(INSTALLED) ## run the benchmarks briefly, to see that they work
+	@$(BIN)/python -m bench --smoke
+
+format: $(INSTALLED) ## format the code and mend what can be mended
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+lock: ## pin all dependencies anew, with hashes (then commit requirements.lock)
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --quiet \
+		--custom-compile-command "make lock" --output-file requirements.lock
+
+install: $(INSTALLED) ## set up .venv with exactly what requirements.lock names
+
+clean: ## remove the environment and all caches (the data in .ticketing/ stays)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@find $(PACKAGES) tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/\1|\2/p' Makefile | while IFS='|' read -r target purpose; do \
+		printf '  make %-12s %s\n' "$$target" "$$purpose"; done
+
+$(REQUIREMENTS): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "This needs Python 3.11 or later; '$(PYTHON)' is not. Try: make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "Setting up .venv from requirements.lock (about a minute)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@touch $@
+
+# The build is not isolated: setuptools comes from the lock file, too.
+$(INSTALLED): $(REQUIREMENTS) pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

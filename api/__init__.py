@@ -1,0 +1,1 @@
+"""HTTP: the application, its routes by resource, their schemas, and problem documents."""

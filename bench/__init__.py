@@ -1,0 +1,1 @@
+"""Benchmarks: what each operation costs, against the ceiling and the plain way."""

@@ -1,0 +1,1 @@
+"""Everything that talks to the outside: settings, event log, PostgreSQL, feeds, telemetry."""

@@ -1,0 +1,1 @@
+"""Read models: each with its tables, its event handlers, and its queries."""

@@ -1,0 +1,1 @@
+"""Tests: they mirror the source, and prove the rules in the rules' own words."""
