@@ -1,0 +1,172 @@
+"""What the command bus needs of the outside: a log to append to, under one lock and one clock."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import msgspec
+
+from aggregates.event import Event, RecordedEvent
+from aggregates.ids import TokenId, UserId
+from aggregates.stream import Stream
+
+
+class KeyOfCaller(NamedTuple):
+    """An idempotency key belongs to who used it: a user id, or `admin`."""
+
+    caller: str
+    key: str
+
+
+class RecordedOutcome(msgspec.Struct, frozen=True):
+    """The first outcome of a keyed command, as it was answered."""
+
+    request: bytes
+    """The fingerprint of the request (rule I2)."""
+    reply: bytes
+    position: int
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A stream's state, and the place in the stream up to which it is true."""
+
+    stream: Stream[Any]
+    state: Any
+    version: int = 0
+    position: int = 0
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a batch reads when it has the lock. For streams it says how much of each is known already."""
+
+    streams: Sequence[Known]
+    keys: Sequence[KeyOfCaller] = ()
+    silence_of: Sequence[TokenId] = ()
+
+
+class Hearing(msgspec.Struct, frozen=True):
+    """When tokens were last heard from, and since when we could have heard them (rule Q8)."""
+
+    since: datetime | None = None
+    """None while any process that should listen does not."""
+    last_heard_at: Mapping[TokenId, datetime] = {}
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a batch read under the lock."""
+
+    now: datetime
+    """The database's clock, later than every recorded event."""
+    position: int
+    """The last event's, 0 in an empty log."""
+    known: Mapping[str, Known]
+    """Every stream that was wanted, brought up to date, by its name."""
+    outcomes: Mapping[KeyOfCaller, RecordedOutcome]
+    hearing: Hearing
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """An event about to be appended."""
+
+    stream: Stream[Any]
+    version: int
+    event: Event
+    partition_key: str
+    command_id: UUID
+    correlation_id: UUID
+    causation_id: UUID
+
+
+class NewOutcome(msgspec.Struct, frozen=True):
+    """The answer to a keyed command, recorded together with its events (rule I1)."""
+
+    key: KeyOfCaller
+    request: bytes
+    reply: bytes
+    command_id: UUID
+
+
+class NewName(msgspec.Struct, frozen=True):
+    """A user's name, kept beside the log so that it can be erased (None)."""
+
+    user_id: UserId
+    name: str | None
+
+
+class Writes(msgspec.Struct, frozen=True):
+    """All that one batch records, in one transaction."""
+
+    recorded_at: datetime
+    events: Sequence[NewEvent] = ()
+    outcomes: Sequence[NewOutcome] = ()
+    names: Sequence[NewName] = ()
+    snapshots: Sequence[Known] = ()
+    """Long streams' states, from which they are cheap to load; their positions are not known yet."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to record."""
+        return bool(self.events or self.outcomes or self.names)
+
+
+class Append(Protocol):
+    """A place in the log that is ours: nobody else appends until it is committed or given up."""
+
+    reading: Reading
+
+    async def read_more(self, streams: Sequence[Known]) -> Mapping[str, Known]:
+        """Read further streams at the same place in the log."""
+        ...
+
+    async def commit(self, writes: Writes) -> Sequence[int]:
+        """Append, and return the events' positions in order.
+
+        Raises VersionConflict where a version is taken, OutcomeUnknown where the log did not say.
+        """
+        ...
+
+    async def give_up(self) -> None:
+        """Leave the place without recording anything."""
+        ...
+
+
+class EventLog(Protocol):
+    """The log, as the command bus sees it."""
+
+    async def begin(self, wanted: Wanted) -> Append:
+        """Take the append lock, then read. Raises VersionConflict where what was known is not so."""
+        ...
+
+    async def find(self, writes: Writes) -> Sequence[int] | None:
+        """Look up under the lock what became of an append: its events' positions, or None if it is not there.
+
+        The last position of the log stands in for a batch that records no event.
+        """
+        ...
+
+
+class VersionConflict(Exception):
+    """Someone else appended to a stream in between; nothing was recorded."""
+
+
+class LogUnavailable(Exception):
+    """The log cannot be reached; nothing was recorded."""
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost after COMMIT was sent: it may or may not have been recorded."""
+
+
+def nothing_known(stream: Stream[Any]) -> Known:
+    """What is known of a stream that was never read."""
+    return Known(stream, stream.aggregate.initial)
+
+
+def evolved(known: Known, events: Sequence[RecordedEvent]) -> Known:
+    """Bring what is known of a stream up to date with the events that follow it."""
+    state, version, position = known.state, known.version, known.position
+    evolve = known.stream.aggregate.evolve
+    for recorded in events:
+        state = evolve(state, recorded.event, recorded.recorded_at)
+        version, position = recorded.version, recorded.position
+    return Known(known.stream, state, version, position)
