@@ -1,0 +1,12 @@
+"""What all tests share: the plugins with their fixtures, and how Hypothesis looks for examples."""
+
+import os
+
+from hypothesis import settings
+
+pytest_plugins = ["pytester", "tests.skipped_tests"]
+
+# No deadline per example: it would measure the machine, and two cores are often busy.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
