@@ -24,8 +24,7 @@ lint: $(INSTALLED) ## check style and format
 	@$(BIN)/ruff format --check .
 
 types: $(INSTALLED) ## check types with mypy and pyright
-	@$(BIN)/mypy
-	@$(BIN)/pyright
+	@$(BIN)/mypy && mypy=passed || mypy=failed; $(BIN)/pyright && [ $$mypy = passed ]
 
 contracts: $(INSTALLED) ## check which package imports which
 	@$(BIN)/lint-imports --no-logo
