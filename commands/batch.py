@@ -36,10 +36,12 @@ class Submission(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What became of one command: a result, a DomainError, or the answer recorded for its key."""
+    """What became of one command."""
 
     outcome: Any
+    """Its result, the DomainError that refused it, or whatever else its handler raised: a defect."""
     recorded: RecordedOutcome | None = None
+    """The answer on record for its key."""
 
 
 class Decided(NamedTuple):
@@ -106,9 +108,11 @@ def _decide_one(
     unit_of_work.begin(submission.command_id, submission.causation_id)
     try:
         outcome = HANDLERS[type(submission.command)].handle(submission.command, unit_of_work)
-    except DomainError as refusal:
+    except StreamsNeeded:
+        raise
+    except Exception as error:  # a defect in one command must not take down its neighbours
         unit_of_work.take_back()
-        return Decision(refusal)
+        return Decision(error)
     return Decision(outcome.error if isinstance(outcome, Refused) else outcome)
 
 
@@ -116,6 +120,8 @@ def _to_record(submission: Submission, keyed: Keyed, decision: Decision) -> NewO
     """I1: the first outcome of a key is recorded, but for refusals that say when to try again."""
     outcome = decision.outcome
     if decision.recorded is not None or isinstance(outcome, IdempotencyKeyReused):
+        return None
+    if isinstance(outcome, Exception) and not isinstance(outcome, DomainError):
         return None
     if isinstance(outcome, DomainError) and outcome.retry_after_s is not None:
         return None

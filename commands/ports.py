@@ -60,7 +60,7 @@ class Reading(msgspec.Struct, frozen=True):
     """The database's clock, later than every recorded event."""
     position: int
     """The last event's, 0 in an empty log."""
-    known: Mapping[str, Known]
+    known: dict[str, Known]
     """Every stream that was wanted, brought up to date, by its name."""
     outcomes: Mapping[KeyOfCaller, RecordedOutcome]
     hearing: Hearing
@@ -114,12 +114,12 @@ class Append(Protocol):
 
     reading: Reading
 
-    async def read_more(self, streams: Sequence[Known]) -> Mapping[str, Known]:
-        """Read further streams at the same place in the log."""
+    async def read_more(self, streams: Sequence[Known]) -> None:
+        """Read further streams at the same place in the log; `reading` then has them too."""
         ...
 
     async def commit(self, writes: Writes) -> Sequence[int]:
-        """Append, and return the events' positions in order.
+        """Append, and return the events' positions in order; without events, the log's last position.
 
         Raises VersionConflict where a version is taken, OutcomeUnknown where the log did not say.
         """
@@ -133,14 +133,17 @@ class Append(Protocol):
 class EventLog(Protocol):
     """The log, as the command bus sees it."""
 
-    async def begin(self, wanted: Wanted) -> Append:
-        """Take the append lock, then read. Raises VersionConflict where what was known is not so."""
+    async def begin(self, wanted: Wanted, deadline: float) -> Append:
+        """Take the append lock, then read. The whole append is given up at `deadline` (event loop time).
+
+        Raises LogUnavailable, and VersionConflict where what was known is not so.
+        """
         ...
 
-    async def find(self, writes: Writes) -> Sequence[int] | None:
-        """Look up under the lock what became of an append: its events' positions, or None if it is not there.
+    async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
+        """Look up under the lock what became of an append: what `commit` would have returned, or None.
 
-        The last position of the log stands in for a batch that records no event.
+        Raises LogUnavailable.
         """
         ...
 

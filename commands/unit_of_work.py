@@ -13,6 +13,7 @@ from aggregates import queue
 from aggregates.errors import DomainError
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, TokenId, UserId
+from aggregates.queue import Draft
 from aggregates.stream import Stream
 from aggregates.wallet import ChargeLimits
 from commands.ports import Hearing, Known, NewEvent, NewName, Reading
@@ -64,7 +65,7 @@ class UnitOfWork:
         self._known: Mapping[str, Known] = reading.known
         self._batch_id = batch_id
         self._working: dict[str, Known] = {}
-        self._drafts: dict[ConcertCode, queue.Draft] = {}
+        self._drafts: dict[ConcertCode, Draft] = {}
         self._undo: list[Callable[[], None]] = []
         self._command_id = self._causation_id = batch_id
 
@@ -101,7 +102,7 @@ class UnitOfWork:
             self.events.append(self._new_event(stream, version, event, visit))
         self._working[stream.name] = Known(stream, state, version)
 
-    def queue(self, code: ConcertCode) -> queue.Draft:
+    def queue(self, code: ConcertCode) -> Draft:
         """Return what this batch has made of the concert's queue so far."""
         draft = self._drafts.get(code)
         return queue.draft(self.load(queue.stream(code))) if draft is None else draft
@@ -109,10 +110,10 @@ class UnitOfWork:
     def change_queue(
         self,
         code: ConcertCode,
-        change: Callable[Concatenate[queue.Draft, P], queue.Draft],
+        change: Callable[Concatenate[Draft, P], Draft],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> queue.Draft:
+    ) -> Draft:
         """Apply one of the queue's decisions; the batch's changes are merged when it ends."""
         before = self.queue(code)
         after = change(before, *args, **kwargs)

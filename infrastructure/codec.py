@@ -77,6 +77,11 @@ def recorded_at(state: bytes) -> datetime:
     return _decode_form(state).recorded_at
 
 
+def command_id(state: bytes) -> UUID:
+    """Read only which command caused a stored event."""
+    return _decode_form(state).command_id
+
+
 def _event(topic: str, payload: msgspec.Raw, upcasts: Mapping[str, Upcast]) -> Event:
     decode_payload = _decode_payload.get(topic)
     if decode_payload is not None:

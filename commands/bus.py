@@ -1,0 +1,310 @@
+"""The bus: runs commands in batches, each batch in one append (group commit, without a timer).
+
+While one batch is being appended the next one gathers, so a busy service appends large batches and an idle one
+answers at once. Under the append lock a batch reads, decides and appends; an answer leaves only after the
+append that it rests on has committed.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from uuid import UUID, uuid4
+
+import structlog
+
+from aggregates.ids import TokenId
+from aggregates.stream import Stream
+from commands.batch import Decided, Keyed, MoreNeeded, Submission, decide
+from commands.command import Command
+from commands.errors import IdempotencyKeyReused, Overloaded, StoreUnavailable, TryAgain
+from commands.ports import (
+    Append,
+    EventLog,
+    Known,
+    LogUnavailable,
+    OutcomeUnknown,
+    VersionConflict,
+    Wanted,
+    Writes,
+    nothing_known,
+)
+from commands.table import HANDLERS
+from commands.unit_of_work import ServiceRules
+
+WAITING_MAX = 10_000
+"""More would wait longer than their callers do."""
+
+BATCH_COMMANDS_MAX = 256
+"""Larger batches append hardly faster, and hold the lock for longer."""
+
+STATES_CACHED_MAX = 50_000
+"""About 1 KiB each: every seat of a large arena and everyone who is buying."""
+
+TRIES_MAX = 5
+"""A batch that met a version conflict so often gives up with TRY_AGAIN."""
+
+READS_MAX = 8
+"""A command finds its streams in three reads at most; a batch of them that needs more is a defect."""
+
+APPEND_DEADLINE_S = 5.0
+"""An append that has not committed after so long is given up."""
+
+FIND_DEADLINE_S = 2.0
+"""So much longer a caller waits to hear whether an append of unknown outcome is in the log."""
+
+RETRY_PAUSE_S = 0.05
+
+S = TypeVar("S")
+
+log = structlog.get_logger(__name__)
+
+
+class Answer(NamedTuple):
+    """What became of a command."""
+
+    outcome: Any
+    """Its result, the DomainError that refused it, or another exception: a defect.
+
+    None where `recorded` is an earlier answer.
+    """
+    position: int
+    """The log's position at which the outcome holds."""
+    recorded: bytes | None = None
+    """The answer on record for the command's idempotency key."""
+
+
+class BusObserver(Protocol):
+    """Who counts what the bus does."""
+
+    def decided(self, command: Command, outcome: Any) -> None:
+        """A command was answered with a result or a DomainError."""
+        ...
+
+    def appended(self, commands: int, events: int, seconds: float) -> None:
+        """A batch was appended."""
+        ...
+
+    def conflicted(self) -> None:
+        """A batch met a version conflict and is decided anew."""
+        ...
+
+
+class _Waiting(NamedTuple):
+    submission: Submission
+    answered: asyncio.Future[Answer]
+
+
+class CommandBus:
+    """Takes commands, and answers each after its append. One per process; `run` does the work."""
+
+    def __init__(self, event_log: EventLog, observer: BusObserver, rules: ServiceRules) -> None:
+        self._log = event_log
+        self._observer = observer
+        self._rules = rules
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._states: OrderedDict[str, Known] = OrderedDict()
+
+    async def execute(
+        self, command: Command, *, causation_id: UUID | None = None, keyed: Keyed | None = None
+    ) -> Answer:
+        """Run a command and return what became of it; refusals are returned, not raised.
+
+        A caller who stops waiting does not stop the command.
+        """
+        if len(self._waiting) >= WAITING_MAX or self._closing:
+            return Answer(Overloaded(), 0)
+        command_id = uuid4()
+        submission = Submission(command, command_id, causation_id or command_id, keyed)
+        waiting = _Waiting(submission, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return await waiting.answered
+
+    def close(self) -> None:
+        """Take no more commands; `run` ends when those that wait have been answered."""
+        self._closing = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Run batches until closed and drained."""
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            await self._run_batch(self._take_batch())
+
+    def _take_batch(self) -> list[_Waiting]:
+        size = min(len(self._waiting), BATCH_COMMANDS_MAX)
+        return [self._waiting.popleft() for _ in range(size)]
+
+    async def _run_batch(self, batch: list[_Waiting]) -> None:
+        """Answer a batch, or put back what it did not get to: it keeps its place before later arrivals."""
+        try:
+            answers = await self._settle([waiting.submission for waiting in batch])
+        except LogUnavailable:
+            batch += self._waiting
+            self._waiting.clear()
+            answers = [Answer(StoreUnavailable("NONE"), 0)] * len(batch)
+        for waiting, answer in zip(batch, answers, strict=False):
+            self._observer.decided(waiting.submission.command, answer.outcome)
+            if not waiting.answered.done():
+                waiting.answered.set_result(answer)
+        self._waiting.extendleft(reversed(batch[len(answers) :]))
+
+    async def _settle(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
+        """Run a batch until it is appended, or keeps conflicting. Raises LogUnavailable at the deadline."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + APPEND_DEADLINE_S
+        tries = 0
+        while True:
+            try:
+                return await self._attempt(submissions, deadline)
+            except VersionConflict:
+                tries += 1
+                self._states.clear()
+                self._observer.conflicted()
+                if tries == TRIES_MAX:
+                    return [Answer(TryAgain(), 0)] * len(submissions)
+            except LogUnavailable:
+                if clock() + RETRY_PAUSE_S >= deadline:
+                    raise
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except _Unsettled as unsettled:
+                return [
+                    Answer(StoreUnavailable("UNKNOWN", repeatable=submission.keyed is not None), 0)
+                    for submission in submissions[: unsettled.commands]
+                ]
+            except Exception as defect:
+                log.exception("batch_failed", commands=len(submissions))
+                self._states.clear()
+                return [Answer(defect, 0)] * len(submissions)
+
+    async def _attempt(self, submissions: Sequence[Submission], deadline: float) -> Sequence[Answer]:
+        started = time.perf_counter()
+        append = await self._log.begin(self._wanted(submissions), deadline)
+        try:
+            decided = await self._decide(append, submissions)
+            positions = await self._commit(append, decided)
+        except BaseException:
+            await append.give_up()
+            raise
+        self._remember(append, decided, positions)
+        self._observer.appended(
+            len(decided.decisions), len(decided.writes.events), time.perf_counter() - started
+        )
+        position = positions[-1] if positions else append.reading.position
+        return _answers(submissions, decided, position)
+
+    async def _decide(self, append: Append, submissions: Sequence[Submission]) -> Decided:
+        """Decide, reading on for as long as handlers find that they need more."""
+        batch_id = uuid4()
+        for _ in range(READS_MAX):
+            try:
+                return decide(submissions, append.reading, self._rules, batch_id)
+            except MoreNeeded as more:
+                needed = {stream.name: stream for stream in more.streams}
+                needed |= self._streams(submissions, append.reading.known)
+                unread = [
+                    self._recall(stream)
+                    for name, stream in needed.items()
+                    if name not in append.reading.known
+                ]
+                await append.read_more(unread)
+        raise AssertionError("a batch keeps needing more streams")
+
+    async def _commit(self, append: Append, decided: Decided) -> Sequence[int]:
+        if not decided.writes:
+            await append.give_up()
+            return ()
+        try:
+            return await append.commit(decided.writes)
+        except OutcomeUnknown:
+            return await self._find(decided)
+
+    async def _find(self, decided: Decided) -> Sequence[int]:
+        """Look an append up whose outcome the log did not say; it is never guessed, never simply repeated."""
+        self._states.clear()
+        log.warning("append_outcome_unknown", events=len(decided.writes.events))
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + FIND_DEADLINE_S
+        while clock() < deadline:
+            try:
+                found = await self._log.find(decided.writes, deadline)
+            except LogUnavailable:
+                await asyncio.sleep(RETRY_PAUSE_S)
+                continue
+            if found is None:
+                raise VersionConflict
+            return found
+        raise _Unsettled(len(decided.decisions))
+
+    def _wanted(self, submissions: Sequence[Submission]) -> Wanted:
+        keys = [submission.keyed.key for submission in submissions if submission.keyed is not None]
+        silent: list[TokenId] = []
+        for submission in submissions:
+            token_id = HANDLERS[type(submission.command)].silence_of(submission.command)
+            if token_id is not None:
+                silent.append(token_id)
+        streams = self._streams(submissions, self._states).values()
+        return Wanted([self._recall(stream) for stream in streams], keys, silent)
+
+    def _streams(
+        self, submissions: Sequence[Submission], remembered: Any
+    ) -> dict[str, Stream[Any]]:
+        def peek(stream: Stream[S]) -> S | None:
+            known: Known | None = remembered.get(stream.name)
+            return None if known is None else cast("S", known.state)
+
+        return {
+            stream.name: stream
+            for submission in submissions
+            for stream in HANDLERS[type(submission.command)].streams(submission.command, peek)
+        }
+
+    def _recall(self, stream: Stream[Any]) -> Known:
+        return self._states.get(stream.name) or nothing_known(stream)
+
+    def _remember(self, append: Append, decided: Decided, positions: Sequence[int]) -> None:
+        """Keep the states as they are after this append; the least recently used make room."""
+        states = self._states
+        for name, known in append.reading.known.items():
+            states[name] = known
+            states.move_to_end(name)
+        last_positions = {
+            event.stream.name: position
+            for event, position in zip(decided.writes.events, positions, strict=False)
+        }
+        for name, position in last_positions.items():
+            known = decided.states[name]
+            states[name] = Known(known.stream, known.state, known.version, position)
+        while len(states) > STATES_CACHED_MAX:
+            states.popitem(last=False)
+
+
+class _Unsettled(Exception):
+    """The outcome of an append stayed unknown to the deadline."""
+
+    def __init__(self, commands: int) -> None:
+        super().__init__(commands)
+        self.commands = commands
+
+
+def _answers(
+    submissions: Sequence[Submission], decided: Decided, position: int
+) -> Sequence[Answer]:
+    new_replies = {outcome.key: outcome.reply for outcome in decided.writes.outcomes}
+    answers = []
+    for submission, decision in zip(submissions, decided.decisions, strict=False):
+        if decision.recorded is not None:
+            recorded_at = decision.recorded.position or position
+            answers.append(Answer(None, recorded_at, decision.recorded.reply))
+            continue
+        mine = submission.keyed is not None and not isinstance(decision.outcome, IdempotencyKeyReused)
+        reply = new_replies.get(submission.keyed.key) if submission.keyed and mine else None
+        answers.append(Answer(decision.outcome, position, reply))
+    return answers

@@ -1,0 +1,474 @@
+"""The event log in PostgreSQL, as the command bus uses it: one lock, one clock, two round trips a batch.
+
+The first round trip begins a transaction, takes the append lock, reads the clock, and reads every event newer
+than what is known of the streams that the batch touches. The second inserts and commits. The lock is taken
+before the read, so what a batch reads is true at its place in the log, also in streams that it does not write.
+"""
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+import structlog
+from psycopg import AsyncConnection, AsyncCursor
+
+from aggregates.event import RecordedEvent
+from aggregates.registry import AGGREGATES
+from aggregates.stream import Aggregate
+from commands.ports import (
+    Hearing,
+    Known,
+    KeyOfCaller,
+    LogUnavailable,
+    NewEvent,
+    OutcomeUnknown,
+    Reading,
+    RecordedOutcome,
+    VersionConflict,
+    Wanted,
+    Writes,
+    evolved,
+)
+from infrastructure import codec
+APPEND_LOCK = 7_303_014_510
+
+LOCK_WAIT_MS = 2_000
+"""Nobody may sit on the append lock: who has waited so long ends the backend that has held it so long."""
+
+CONNECT_TIMEOUT_S = 3
+
+Row = tuple[Any, ...]
+
+log = structlog.get_logger(__name__)
+
+
+def _shape(aggregate: Aggregate[Any]) -> str:
+    schema = msgspec.json.encode(msgspec.json.schema(aggregate.shape))
+    return f"{aggregate.kind}:{hashlib.sha256(schema).hexdigest()[:16]}"
+
+
+SNAPSHOT_SHAPES = {aggregate.kind: _shape(aggregate) for aggregate in AGGREGATES if aggregate.shape}
+"""By kind. A snapshot is used only by code whose state has the very shape that it was taken of."""
+
+LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
+
+CLOCK: LiteralString = """
+    SELECT clock_timestamp(), last.notification_id, last.state
+    FROM (VALUES (1)) AS one
+    LEFT JOIN (
+        SELECT notification_id, state
+        FROM ticketing.ticketing_events
+        ORDER BY notification_id DESC
+        LIMIT 1
+    ) AS last ON true
+"""
+
+NEWER_EVENTS: LiteralString = """
+    WITH wanted AS MATERIALIZED (
+        SELECT wanted.id, coalesce(snapshot.version, wanted.version) AS version,
+               snapshot.version AS snapshot_version, snapshot.position, snapshot.shape, snapshot.state
+        FROM unnest(%s::uuid[], %s::bigint[]) AS wanted (id, version)
+        LEFT JOIN ticketing.snapshots AS snapshot
+            ON wanted.version = 0 AND snapshot.stream_id = wanted.id AND snapshot.shape = ANY(%s)
+    )
+    SELECT id, snapshot_version, position, shape, state, true AS is_snapshot
+    FROM wanted
+    WHERE snapshot_version IS NOT NULL
+    UNION ALL
+    SELECT id, event.originator_version, event.notification_id, event.topic, event.state, false
+    FROM wanted
+    JOIN ticketing.ticketing_events AS event
+        ON event.originator_id = wanted.id AND event.originator_version >= wanted.version
+    ORDER BY is_snapshot DESC, position
+"""
+
+OUTCOMES: LiteralString = """
+    SELECT outcome.caller, outcome.key, outcome.request, outcome.reply, outcome.position
+    FROM unnest(%s::text[], %s::text[]) AS wanted (caller, key)
+    JOIN ticketing.command_outcomes AS outcome USING (caller, key)
+"""
+
+HEARD: LiteralString = """
+    SELECT heard.token_id, heard.last_heard_at
+    FROM ticketing.heard
+    WHERE heard.token_id = ANY(%s)
+"""
+
+HEARING_SINCE: LiteralString = """
+    SELECT CASE
+        WHEN bool_and(beat_at > clock_timestamp() - interval '10 seconds') THEN max(since)
+    END
+    FROM ticketing.hearing
+"""
+
+APPEND_EVENTS: LiteralString = """
+    INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
+    SELECT id, version, topic, state
+    FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::bytea[])
+        WITH ORDINALITY AS event (id, version, topic, state, place)
+    ORDER BY place
+    RETURNING notification_id
+"""
+
+RECORD_OUTCOMES: LiteralString = """
+    INSERT INTO ticketing.command_outcomes
+        (caller, key, request, reply, command_id, position, recorded_at)
+    SELECT caller, key, request, reply, command_id,
+           (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events), %s
+    FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::uuid[])
+        AS outcome (caller, key, request, reply, command_id)
+"""
+
+WRITE_NAMES: LiteralString = """
+    INSERT INTO ticketing.users (user_id, name)
+    SELECT user_id, name FROM unnest(%s::uuid[], %s::text[]) AS named (user_id, name)
+    ON CONFLICT (user_id) DO UPDATE SET name = excluded.name
+"""
+
+TAKE_SNAPSHOT: LiteralString = """
+    INSERT INTO ticketing.snapshots (stream_id, version, position, shape, state)
+    SELECT event.originator_id, event.originator_version, event.notification_id, %s, %s
+    FROM ticketing.ticketing_events AS event
+    WHERE event.originator_id = %s AND event.originator_version = %s
+    ON CONFLICT (stream_id) DO UPDATE
+        SET version = excluded.version, position = excluded.position,
+            shape = excluded.shape, state = excluded.state
+"""
+
+LAST_POSITION: LiteralString = (
+    "SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events"
+)
+
+FIND_EVENTS: LiteralString = """
+    SELECT event.notification_id, event.state
+    FROM unnest(%s::uuid[], %s::bigint[]) WITH ORDINALITY AS wanted (id, version, place)
+    JOIN ticketing.ticketing_events AS event
+        ON event.originator_id = wanted.id AND event.originator_version = wanted.version
+    ORDER BY place
+"""
+
+FIND_OUTCOME: LiteralString = """
+    SELECT position FROM ticketing.command_outcomes
+    WHERE caller = %s AND key = %s AND command_id = %s
+"""
+
+END_LONG_HOLDERS: LiteralString = """
+    SELECT pg_terminate_backend(holder.pid)
+    FROM pg_locks AS lock
+    JOIN pg_stat_activity AS holder USING (pid)
+    WHERE lock.locktype = 'advisory'
+      AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND lock.granted
+      AND lock.objsubid = 1
+      AND (lock.classid::bigint << 32 | lock.objid::bigint) = %s
+      AND holder.xact_start < clock_timestamp() - %s * interval '1 millisecond'
+"""
+
+
+BEGIN: LiteralString = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+CONNECTION_LOST = ("57P", "08")
+"""SQLSTATE classes that say nothing about what became of a COMMIT: the server ends the session."""
+
+
+class PostgresEventLog:
+    """The log, through one connection of its own that is made anew when it is lost."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: AsyncConnection[Row] | None = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.lose()
+
+    async def begin(self, wanted: Wanted, deadline: float) -> "PostgresAppend":
+        """Take the append lock and read. See `commands.ports.EventLog`."""
+        async with self._unavailable_if_lost(deadline):
+            while True:
+                connection = await self._connected()
+                append = PostgresAppend(self, connection, deadline)
+                try:
+                    await append.open(wanted)
+                except psycopg.errors.LockNotAvailable:
+                    await self._end_long_holders(connection)
+                else:
+                    return append
+
+    async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
+        """Look an append up by what only it can have written. See `commands.ports.EventLog`."""
+        async with self._unavailable_if_lost(deadline):
+            while True:
+                connection = await self._connected()
+                try:
+                    async with connection.transaction():
+                        await connection.execute(LOCK, [APPEND_LOCK])
+                        if writes.events:
+                            return await _find_events(connection, writes.events)
+                        return await _find_outcomes(connection, writes)
+                except psycopg.errors.LockNotAvailable:
+                    await self._end_long_holders(connection)
+
+    def lose(self) -> None:
+        """Drop the connection; what it had not committed the server rolls back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pgconn.finish()
+
+    async def _connected(self) -> AsyncConnection[Row]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await AsyncConnection.connect(
+                self._dsn,
+                autocommit=True,
+                prepare_threshold=0,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                options=f"-c lock_timeout={LOCK_WAIT_MS}",
+                application_name="ticketing-append",
+            )
+        return self._connection
+
+    @asynccontextmanager
+    async def _unavailable_if_lost(self, deadline: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield
+        except (psycopg.OperationalError, OSError, TimeoutError) as error:
+            self.lose()
+            log.warning("event_log_unavailable", error=str(error).strip() or type(error).__name__)
+            raise LogUnavailable from error
+        except VersionConflict:
+            raise
+        except BaseException:
+            self.lose()
+            raise
+
+    async def _end_long_holders(self, connection: AsyncConnection[Row]) -> None:
+        """End the backend that has sat on the append lock for too long (its process was stopped)."""
+        cursor = await connection.execute(END_LONG_HOLDERS, [APPEND_LOCK, LOCK_WAIT_MS])
+        log.warning("append_lock_taken_back", backends=len(await cursor.fetchall()))
+
+
+class PostgresAppend:
+    """An open transaction that holds the append lock. See `commands.ports.Append`."""
+
+    reading: Reading
+
+    def __init__(self, event_log: PostgresEventLog, connection: AsyncConnection[Row], deadline: float) -> None:
+        self._log = event_log
+        self._connection = connection
+        self._deadline = deadline
+
+    async def open(self, wanted: Wanted) -> None:
+        """Begin, lock, read: one round trip."""
+        execute = self._connection.execute
+        outcomes = heard = hearing = None
+        try:
+            async with self._connection.pipeline():
+                await execute(BEGIN)
+                await execute(LOCK, [APPEND_LOCK])
+                clock = await execute(CLOCK, binary=True)
+                events = await self._select_newer(wanted.streams)
+                if wanted.keys:
+                    callers, keys = zip(*wanted.keys, strict=True)
+                    outcomes = await execute(OUTCOMES, [list(callers), list(keys)], binary=True)
+                if wanted.silence_of:
+                    heard = await execute(HEARD, [list(wanted.silence_of)], binary=True)
+                    hearing = await execute(HEARING_SINCE, binary=True)
+        except psycopg.errors.LockNotAvailable:
+            await self.give_up()
+            raise
+        (clock_now, position, last_state), = await clock.fetchall()
+        now = clock_now
+        if last_state is not None:
+            now = max(clock_now, codec.recorded_at(last_state) + timedelta(microseconds=1))
+        self.reading = Reading(
+            now,
+            position or 0,
+            {},
+            {
+                KeyOfCaller(caller, key): RecordedOutcome(request, reply, at)
+                for caller, key, request, reply, at in (await outcomes.fetchall() if outcomes else ())
+            },
+            Hearing(
+                (await hearing.fetchall())[0][0] if hearing else None,
+                dict(await heard.fetchall()) if heard else {},
+            ),
+        )
+        try:
+            self._learn(wanted.streams, await events.fetchall())
+        except BaseException:
+            await self.give_up()
+            raise
+
+    async def read_more(self, streams: Sequence[Known]) -> None:
+        """Read further streams at the same place in the log."""
+        async with self._log_unavailable_if_lost():
+            events = await self._select_newer(streams)
+            self._learn(streams, await events.fetchall())
+
+    async def commit(self, writes: Writes) -> Sequence[int]:
+        """Append and commit: one round trip."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._insert(writes)
+        except psycopg.errors.UniqueViolation as taken:
+            await self.give_up()
+            raise VersionConflict from taken
+        except (psycopg.OperationalError, OSError, TimeoutError) as error:
+            self._log.lose()
+            if isinstance(error, psycopg.Error) and not _may_have_committed(error):
+                raise LogUnavailable from error
+            raise OutcomeUnknown from error
+        except BaseException:
+            self._log.lose()
+            raise
+
+    async def give_up(self) -> None:
+        """Roll back, and so release the lock."""
+        if self._connection.closed:
+            return
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._connection.execute("ROLLBACK")
+        except (psycopg.Error, OSError, TimeoutError):
+            self._log.lose()
+
+    @asynccontextmanager
+    async def _log_unavailable_if_lost(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                yield
+        except (psycopg.OperationalError, OSError, TimeoutError) as error:
+            self._log.lose()
+            raise LogUnavailable from error
+
+    async def _select_newer(self, streams: Sequence[Known]) -> AsyncCursor[Row]:
+        return await self._connection.execute(
+            NEWER_EVENTS,
+            [
+                [known.stream.id for known in streams],
+                [known.version for known in streams],
+                list(SNAPSHOT_SHAPES.values()),
+            ],
+            binary=True,
+        )
+
+    def _learn(self, streams: Sequence[Known], rows: Sequence[Row]) -> None:
+        """Bring what was known up to date; raises VersionConflict where the log tells another past."""
+        by_stream = defaultdict(list)
+        for row in rows:
+            by_stream[row[0]].append(row)
+        for known in streams:
+            self.reading.known[known.stream.name] = _up_to_date(known, by_stream[known.stream.id])
+
+    async def _insert(self, writes: Writes) -> Sequence[int]:
+        execute = self._connection.execute
+        async with self._connection.pipeline():
+            inserted = await execute(
+                *(_append_events(writes) if writes.events else (LAST_POSITION, None)), binary=True
+            )
+            if writes.outcomes:
+                await execute(*_record_outcomes(writes))
+            if writes.names:
+                names = {named.user_id: named.name for named in writes.names}
+                await execute(WRITE_NAMES, [list(names), list(names.values())])
+            for known in writes.snapshots:
+                await execute(TAKE_SNAPSHOT, _snapshot(known))
+            await execute("COMMIT")
+        return [position for (position,) in await inserted.fetchall()]
+
+
+def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
+    following: list[RecordedEvent] = []
+    expected = known.version + 1
+    confirmed = known.version == 0
+    for _, version, position, topic, state, is_snapshot in rows:
+        if is_snapshot:
+            decoded = msgspec.json.decode(state, type=known.stream.aggregate.shape)
+            known = Known(known.stream, decoded, version, position)
+            expected, confirmed = version + 1, False
+        elif version < expected:
+            confirmed = position == known.position
+        elif version == expected:
+            following.append(codec.decode(position, version, topic, state))
+            expected += 1
+        else:
+            raise RuntimeError(f"the stream {known.stream.name} lacks version {expected}")
+    if not confirmed:
+        raise VersionConflict
+    return evolved(known, following)
+
+
+def _append_events(writes: Writes) -> tuple[LiteralString, list[Any]]:
+    events = writes.events
+    return APPEND_EVENTS, [
+        [event.stream.id for event in events],
+        [event.version for event in events],
+        [event.event.topic for event in events],
+        [_stored(event, writes) for event in events],
+    ]
+
+
+def _stored(event: NewEvent, writes: Writes) -> bytes:
+    return codec.encode(
+        codec.StoredForm(
+            event.stream.name,
+            event.partition_key,
+            writes.recorded_at,
+            event.command_id,
+            event.correlation_id,
+            event.causation_id,
+            event.event,
+        )
+    )
+
+
+def _record_outcomes(writes: Writes) -> tuple[LiteralString, list[Any]]:
+    outcomes = writes.outcomes
+    return RECORD_OUTCOMES, [
+        writes.recorded_at,
+        [outcome.key.caller for outcome in outcomes],
+        [outcome.key.key for outcome in outcomes],
+        [outcome.request for outcome in outcomes],
+        [outcome.reply for outcome in outcomes],
+        [outcome.command_id for outcome in outcomes],
+    ]
+
+
+def _snapshot(known: Known) -> list[Any]:
+    state = msgspec.json.encode(known.state)
+    shape = SNAPSHOT_SHAPES[known.stream.aggregate.kind]
+    return [shape, state, known.stream.id, known.version]
+
+
+def _may_have_committed(error: psycopg.Error) -> bool:
+    """A server that names what went wrong has not committed, unless it was ending the session."""
+    return error.sqlstate is None or error.sqlstate.startswith(CONNECTION_LOST)
+
+
+async def _find_events(connection: AsyncConnection[Row], events: Sequence[NewEvent]) -> Sequence[int] | None:
+    cursor = await connection.execute(
+        FIND_EVENTS, [[event.stream.id for event in events], [event.version for event in events]], binary=True
+    )
+    rows = await cursor.fetchall()
+    if len(rows) < len(events):
+        return None
+    for event, (_, state) in zip(events, rows, strict=True):
+        if codec.command_id(state) != event.command_id:
+            return None
+    return [position for position, _ in rows]
+
+
+async def _find_outcomes(connection: AsyncConnection[Row], writes: Writes) -> Sequence[int] | None:
+    """A batch without events is told by its outcomes; names alone change nothing when written again."""
+    for outcome in writes.outcomes:
+        cursor = await connection.execute(FIND_OUTCOME, [*outcome.key, outcome.command_id])
+        row = await cursor.fetchone()
+        return None if row is None else [row[0]]
+    return None
