@@ -1,0 +1,241 @@
+"""The settings of a process, from its environment or from a file `.env` in its working folder.
+
+A setting that is wrong stops the start with one line that names it.
+"""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from aggregates.wallet import ChargeLimits
+from commands.unit_of_work import ServiceRules
+
+PREFIX = "TICKETING_"
+
+TOKEN_SECRET_BYTES_MIN = 32
+"""RFC 7518 (3.2): a key for HMAC-SHA-256 has at least as many bits as the hash."""
+
+TOKEN_SECRETS_MAX = 2
+"""The one in use, and the one that it takes the place of."""
+
+WON_MAX = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly (RFC 8259, 6)."""
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text is one line for whoever started the process."""
+
+
+class Settings(BaseSettings):
+    """All settings. `docs/reference/settings.md` lists them as their descriptions say."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    host: str = Field(default="127.0.0.1", description="the address at which the API listens")
+    port: int = Field(default=8000, ge=1, le=65_535, description="the port at which the API listens")
+    data_dir: Path = Field(
+        default=Path(".ticketing"),
+        description="the folder of the embedded PostgreSQL, generated secrets and logs",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="another PostgreSQL (14 or later) in place of the embedded one",
+    )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        description="for admin calls; `up` generates one, prints it, and keeps it in the data folder",
+    )
+    token_secrets: Annotated[tuple[SecretStr, ...], NoDecode] | None = Field(
+        default=None,
+        validation_alias=f"{PREFIX}TOKEN_SECRET",
+        description="signs queue tokens, at least 32 bytes; the same for all API processes; two, "
+        "comma-separated, while changing it: the first signs, both verify; `up` generates one and keeps it",
+    )
+    identity: Literal["trusted"] = Field(
+        default="trusted", description="who vouches for user ids; `trusted`: whoever calls the API"
+    )
+    tls_cert: FilePath | None = Field(
+        default=None, description="the certificate chain (PEM) with which the API serves HTTPS; needs the key"
+    )
+    tls_key: FilePath | None = Field(default=None, description="the private key (PEM) of the certificate")
+    tls: Literal["terminated"] | None = Field(
+        default=None,
+        description="`terminated`: HTTPS ends before us. Beyond loopback the API listens only with a "
+        "certificate or with this",
+    )
+    min_charge: int = Field(
+        default=1, ge=1, le=WON_MAX, description="the smallest charge of a wallet, in won"
+    )
+    max_charge: int = Field(
+        default=10_000_000, ge=1, le=WON_MAX, description="the largest charge of a wallet, in won"
+    )
+    max_balance: int = Field(
+        default=100_000_000, ge=1, le=WON_MAX, description="the largest balance of a wallet, in won"
+    )
+    wallet_needs_token: bool = Field(
+        default=False, description="whether charging a wallet needs a live queue token"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="the least severe messages that are logged: `debug`, `info`, `warning`, `error`",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default_factory=lambda: "text" if sys.stderr.isatty() else "json",
+        description="`text` or `json`; unset: `text` on a terminal, else `json`",
+    )
+
+    @property
+    def service_rules(self) -> ServiceRules:
+        """What decisions depend on."""
+        limits = ChargeLimits(self.min_charge, self.max_charge, self.max_balance)
+        return ServiceRules(limits, self.wallet_needs_token)
+
+    @property
+    def required_database_url(self) -> str:
+        """The PostgreSQL of a process that does not bring its own. Raises SettingsError without one."""
+        if self.database_url is None:
+            raise SettingsError("DATABASE_URL: missing; only `ticketing up` brings a PostgreSQL of its own")
+        return self.database_url.get_secret_value()
+
+    @property
+    def required_token_secrets(self) -> Sequence[bytes]:
+        """What signs queue tokens (the first), and what verifies them (all). Raises SettingsError without."""
+        if self.token_secrets is None:
+            raise SettingsError(
+                f"{PREFIX}TOKEN_SECRET: missing; set one of at least {TOKEN_SECRET_BYTES_MIN} bytes, "
+                "the same for all API processes"
+            )
+        return [secret.get_secret_value().encode() for secret in self.token_secrets]
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                conninfo_to_dict(url.get_secret_value())
+            except psycopg.ProgrammingError:
+                raise ValueError("must look like postgresql://user:password@host:5432/database") from None
+        return url
+
+    @field_validator("admin_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and re.fullmatch(r"[!-~]+", key.get_secret_value()) is None:
+            raise ValueError("must consist of printable ASCII characters without spaces")
+        return key
+
+    @field_validator("token_secrets", mode="before")
+    @classmethod
+    def _split_at_commas(cls, secrets: Any) -> Any:
+        return [secret.strip() for secret in secrets.split(",")] if isinstance(secrets, str) else secrets
+
+    @field_validator("token_secrets")
+    @classmethod
+    def _strong(cls, secrets: tuple[SecretStr, ...] | None) -> tuple[SecretStr, ...] | None:
+        if secrets is None:
+            return None
+        if not 1 <= len(secrets) <= TOKEN_SECRETS_MAX:
+            raise ValueError(f"must be one secret, or {TOKEN_SECRETS_MAX} separated by a comma")
+        if any(len(secret.get_secret_value().encode()) < TOKEN_SECRET_BYTES_MIN for secret in secrets):
+            raise ValueError(f"each secret must have at least {TOKEN_SECRET_BYTES_MIN} bytes")
+        return secrets
+
+    @field_validator("log_level", "log_format", "identity", "tls", mode="before")
+    @classmethod
+    def _in_any_case(cls, word: Any) -> Any:
+        return word.lower() if isinstance(word, str) else word
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing, given = ("CERT", "KEY") if self.tls_cert is None else ("KEY", "CERT")
+            raise ValueError(f"{PREFIX}TLS_{missing}: missing, while {PREFIX}TLS_{given} is set")
+        if not (_is_loopback(self.host) or self.tls_cert or self.tls):
+            raise ValueError(
+                f"{PREFIX}HOST: {self.host!r} can be reached from other machines, which needs "
+                f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY, or {PREFIX}TLS=terminated where HTTPS ends before us"
+            )
+        if self.min_charge > self.max_charge:
+            raise ValueError(
+                f"{PREFIX}MIN_CHARGE: {self.min_charge} is more than {PREFIX}MAX_CHARGE, {self.max_charge}"
+            )
+        return self
+
+
+class DescribedSetting(NamedTuple):
+    """A row of the documentation's table of settings."""
+
+    variable: str
+    default: str
+    meaning: str
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and `.env`, of which the environment goes first.
+
+    Raises SettingsError.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_complaint(detail) for detail in error.errors())) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env: cannot be read ({error})") from None
+
+
+def described_settings() -> Iterator[DescribedSetting]:
+    """Yield every setting, for the documentation."""
+    for name, field in Settings.model_fields.items():
+        yield DescribedSetting(_variable(name, field), _default(field), field.description or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+    message = message.replace("Path does", "does", 1)
+    if not detail["loc"]:
+        return message
+    named = detail["loc"][0]
+    variables = {name: _variable(name, field) for name, field in Settings.model_fields.items()}
+    return f"{variables.get(str(named), named)}: {message}"
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    return str(field.validation_alias or f"{PREFIX}{name.upper()}")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None or field.default is None:
+        return "unset"
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
