@@ -8,7 +8,7 @@ from aggregates.errors import DomainError
 from aggregates.stream import Stream
 from commands.command import Command
 from commands.errors import IdempotencyKeyReused
-from commands.ports import Known, KeyOfCaller, NewOutcome, Reading, RecordedOutcome, Writes
+from commands.ports import KeyOfCaller, Known, NewOutcome, Reading, RecordedOutcome, Writes
 from commands.table import HANDLERS
 from commands.unit_of_work import Refused, ServiceRules, StreamsNeeded, UnitOfWork
 
@@ -41,7 +41,9 @@ class Decision(NamedTuple):
     outcome: Any
     """Its result, the DomainError that refused it, or whatever else its handler raised: a defect."""
     recorded: RecordedOutcome | None = None
-    """The answer on record for its key."""
+    """The answer that was on record for its key: the command was not carried out again."""
+    reply: bytes | None = None
+    """The answer that goes on record for its key now."""
 
 
 class Decided(NamedTuple):
@@ -82,9 +84,10 @@ def decide(
             missing.append(needed.stream)
             continue
         decisions.append(decision)
-        if submission.keyed is not None and (new := _to_record(submission, submission.keyed, decision)):
-            new_outcomes.append(new)
-            outcomes[new.key] = RecordedOutcome(new.request, new.reply, 0)
+        if submission.keyed is not None and decision.reply is not None:
+            key, request, _ = submission.keyed
+            new_outcomes.append(NewOutcome(key, request, decision.reply, submission.command_id))
+            outcomes[key] = RecordedOutcome(request, decision.reply, position=0)
         if submission.command.ends_batch:
             break
     if missing:
@@ -107,22 +110,26 @@ def _decide_one(
         return Decision(None, recorded) if same else Decision(IdempotencyKeyReused())
     unit_of_work.begin(submission.command_id, submission.causation_id)
     try:
-        outcome = HANDLERS[type(submission.command)].handle(submission.command, unit_of_work)
+        outcome = _carry_out(submission.command, unit_of_work)
+        return Decision(outcome, reply=_reply(keyed, outcome))
     except StreamsNeeded:
         raise
-    except Exception as error:  # a defect in one command must not take down its neighbours
+    except Exception as defect:  # noqa: BLE001 (one command's must not take down its neighbours)
         unit_of_work.take_back()
-        return Decision(error)
-    return Decision(outcome.error if isinstance(outcome, Refused) else outcome)
+        return Decision(defect)
 
 
-def _to_record(submission: Submission, keyed: Keyed, decision: Decision) -> NewOutcome | None:
+def _carry_out(command: Command, unit_of_work: UnitOfWork) -> Any:
+    try:
+        outcome = HANDLERS[type(command)].handle(command, unit_of_work)
+    except DomainError as refusal:
+        unit_of_work.take_back()
+        return refusal
+    return outcome.error if isinstance(outcome, Refused) else outcome
+
+
+def _reply(keyed: Keyed | None, outcome: Any) -> bytes | None:
     """I1: the first outcome of a key is recorded, but for refusals that say when to try again."""
-    outcome = decision.outcome
-    if decision.recorded is not None or isinstance(outcome, IdempotencyKeyReused):
+    if keyed is None or (isinstance(outcome, DomainError) and outcome.retry_after_s is not None):
         return None
-    if isinstance(outcome, Exception) and not isinstance(outcome, DomainError):
-        return None
-    if isinstance(outcome, DomainError) and outcome.retry_after_s is not None:
-        return None
-    return NewOutcome(keyed.key, keyed.request, keyed.reply(outcome), submission.command_id)
+    return keyed.reply(outcome)

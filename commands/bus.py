@@ -1,7 +1,7 @@
 """The bus: runs commands in batches, each batch in one append (group commit, without a timer).
 
-While one batch is being appended the next one gathers, so a busy service appends large batches and an idle one
-answers at once. Under the append lock a batch reads, decides and appends; an answer leaves only after the
+While one batch is being appended the next one gathers, so a busy service appends large batches and an idle
+one answers at once. Under the append lock a batch reads, decides and appends; an answer leaves only after the
 append that it rests on has committed.
 """
 
@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4  # noqa: TID251 (ids are given here, once, and not where commands are decided)
 
 import structlog
 
@@ -18,7 +18,7 @@ from aggregates.ids import TokenId
 from aggregates.stream import Stream
 from commands.batch import Decided, Keyed, MoreNeeded, Submission, decide
 from commands.command import Command
-from commands.errors import IdempotencyKeyReused, Overloaded, StoreUnavailable, TryAgain
+from commands.errors import Overloaded, StoreUnavailable, TryAgain
 from commands.ports import (
     Append,
     EventLog,
@@ -27,7 +27,6 @@ from commands.ports import (
     OutcomeUnknown,
     VersionConflict,
     Wanted,
-    Writes,
     nothing_known,
 )
 from commands.table import HANDLERS
@@ -198,7 +197,7 @@ class CommandBus:
             len(decided.decisions), len(decided.writes.events), time.perf_counter() - started
         )
         position = positions[-1] if positions else append.reading.position
-        return _answers(submissions, decided, position)
+        return _answers(decided, position)
 
     async def _decide(self, append: Append, submissions: Sequence[Submission]) -> Decided:
         """Decide, reading on for as long as handlers find that they need more."""
@@ -253,9 +252,7 @@ class CommandBus:
         streams = self._streams(submissions, self._states).values()
         return Wanted([self._recall(stream) for stream in streams], keys, silent)
 
-    def _streams(
-        self, submissions: Sequence[Submission], remembered: Any
-    ) -> dict[str, Stream[Any]]:
+    def _streams(self, submissions: Sequence[Submission], remembered: Any) -> dict[str, Stream[Any]]:
         def peek(stream: Stream[S]) -> S | None:
             known: Known | None = remembered.get(stream.name)
             return None if known is None else cast("S", known.state)
@@ -294,17 +291,12 @@ class _Unsettled(Exception):
         self.commands = commands
 
 
-def _answers(
-    submissions: Sequence[Submission], decided: Decided, position: int
-) -> Sequence[Answer]:
-    new_replies = {outcome.key: outcome.reply for outcome in decided.writes.outcomes}
+def _answers(decided: Decided, position: int) -> Sequence[Answer]:
     answers = []
-    for submission, decision in zip(submissions, decided.decisions, strict=False):
-        if decision.recorded is not None:
+    for decision in decided.decisions:
+        if decision.recorded is None:
+            answers.append(Answer(decision.outcome, position, decision.reply))
+        else:
             recorded_at = decision.recorded.position or position
             answers.append(Answer(None, recorded_at, decision.recorded.reply))
-            continue
-        mine = submission.keyed is not None and not isinstance(decision.outcome, IdempotencyKeyReused)
-        reply = new_replies.get(submission.keyed.key) if submission.keyed and mine else None
-        answers.append(Answer(decision.outcome, position, reply))
     return answers

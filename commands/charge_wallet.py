@@ -39,9 +39,7 @@ def handle(command: ChargeWallet, unit_of_work: UnitOfWork) -> WalletChargedResu
     charging = wallet.opened(unit_of_work.load(stream))
     if unit_of_work.rules.wallet_needs_token:
         _require_live_token(command, unit_of_work)
-    charged = wallet.charge(
-        charging, command.amount, unit_of_work.rules.charge_limits, unit_of_work.now
-    )
+    charged = wallet.charge(charging, command.amount, unit_of_work.rules.charge_limits, unit_of_work.now)
     unit_of_work.record(stream, charged, command.visit)
     return WalletChargedResult(command.user_id, command.amount, unit_of_work.load(stream).balance)
 

@@ -13,7 +13,7 @@ S = TypeVar("S")
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A wish to change something. Ids that it creates come with it, so that deciding again changes nothing."""
+    """A wish to change something. New ids come with it, so that deciding again changes nothing."""
 
     ends_batch: ClassVar[bool] = False
     """Whether what follows must not be decided in the same append (pausing, closing, changing the policy)."""

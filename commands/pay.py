@@ -137,9 +137,7 @@ def _refuse(
     failed = reservation.fail_payment(failing, opened, command.payment_id, unit_of_work.now)
     balance = unit_of_work.load(wallet.stream(user_id)).balance
     reason = payment.INSUFFICIENT_BALANCE
-    attempt = payment.PaymentFailed(
-        held.reservation_id, user_id, opened.code, opened.amount, reason, balance
-    )
+    attempt = payment.PaymentFailed(held.reservation_id, user_id, opened.code, opened.amount, reason, balance)
     unit_of_work.record(payment.stream(command.payment_id), [attempt], visit)
     unit_of_work.record(reservation_stream, failed, visit)
     match paying_for.policy.on_insufficient_balance:

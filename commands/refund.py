@@ -39,9 +39,7 @@ def handle(command: Refund, unit_of_work: UnitOfWork) -> Paid:
     reservation_stream = reservation.stream(bought.reservation_id)
     cancelling = unit_of_work.load(reservation_stream)
     visit = Visit(bought.code, reservation.owned(cancelling, command.user_id).token_id)
-    unit_of_work.record(
-        wallet_stream, [wallet.WalletRefunded(bought.amount, command.payment_id)], visit
-    )
+    unit_of_work.record(wallet_stream, [wallet.WalletRefunded(bought.amount, command.payment_id)], visit)
     unit_of_work.record(payment_stream, refunded, visit)
     unit_of_work.record(reservation_stream, reservation.cancel(cancelling, REFUNDED), visit)
     for stream in _seats(bought):

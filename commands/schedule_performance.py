@@ -22,7 +22,7 @@ class SeatsFrom(msgspec.Struct, frozen=True):
 
 
 class SchedulePerformance(Command, frozen=True):
-    """Schedule a showing at the venue's wall-clock time. Without `seats`, those of `seats_from`, else 1–50."""
+    """Schedule a showing at the venue's wall-clock time, with `seats`, or those of `seats_from`, or 1–50."""
 
     code: ConcertCode
     date: date

@@ -61,9 +61,7 @@ def end_if_out_of_time(unit_of_work: UnitOfWork, visit: Visit, user_id: UserId) 
         unit_of_work.change_queue(visit.code, queue.free_slot)
 
 
-def end_hold(
-    unit_of_work: UnitOfWork, visit: Visit, user_id: UserId, held: HeldSeats, reason: str
-) -> None:
+def end_hold(unit_of_work: UnitOfWork, visit: Visit, user_id: UserId, held: HeldSeats, reason: str) -> None:
     """Settle a reservation that ends without being paid (rule S3)."""
     reservation_stream = reservation.stream(held.reservation_id)
     ending = unit_of_work.load(reservation_stream)
@@ -101,9 +99,7 @@ def cancel_token(
         unit_of_work.change_queue(visit.code, queue.free_slot)
 
 
-def require_active(
-    unit_of_work: UnitOfWork, visit: Visit, user_id: UserId
-) -> LiveToken:
+def require_active(unit_of_work: UnitOfWork, visit: Visit, user_id: UserId) -> LiveToken:
     """Q7: return the visit's token if it is active.
 
     Raises TokenExpired, TokenEnded, TokenInvalid, or TokenNotActive with its place in line.

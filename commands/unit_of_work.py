@@ -16,7 +16,7 @@ from aggregates.ids import ConcertCode, TokenId, UserId
 from aggregates.queue import Draft
 from aggregates.stream import Stream
 from aggregates.wallet import ChargeLimits
-from commands.ports import Hearing, Known, NewEvent, NewName, Reading
+from commands.ports import Known, NewEvent, NewName, Reading
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -123,7 +123,7 @@ class UnitOfWork:
 
     def write_name(self, user_id: UserId, name: str | None) -> None:
         """Write, or erase with None, a user's name in the table beside the log."""
-        self._undo.append(lambda: self.names.pop() and None)
+        self._undo.append(self._forget_name)
         self.names.append(NewName(user_id, name))
 
     def silent_since(self, token_id: TokenId, at_the_earliest: datetime) -> datetime | None:
@@ -158,6 +158,9 @@ class UnitOfWork:
             raise StreamsNeeded(stream)
         return known
 
+    def _forget_name(self) -> None:
+        self.names.pop()
+
     def _restore(self, name: str, event_count: int) -> Callable[[], None]:
         before = self._working.get(name)
 
@@ -170,9 +173,7 @@ class UnitOfWork:
 
         return undo
 
-    def _new_event(
-        self, stream: Stream[Any], version: int, event: Event, visit: Visit | None
-    ) -> NewEvent:
+    def _new_event(self, stream: Stream[Any], version: int, event: Event, visit: Visit | None) -> NewEvent:
         correlation_id, partition_key = self._command_id, stream.partition_key
         if visit is not None:
             correlation_id, partition_key = visit.token_id, partition_key or visit.code

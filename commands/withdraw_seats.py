@@ -25,9 +25,7 @@ def handle(command: WithdrawSeats, unit_of_work: UnitOfWork) -> None:
     showing = concert.announced(unit_of_work.load(concert.stream(command.code)))
     performance = concert.find_performance(showing, command.date, command.start_time)
     if performance.starts_at <= unit_of_work.now:
-        unit_of_work.change_queue(
-            command.code, queue.withdraw_seats, command.date, command.start_time
-        )
+        unit_of_work.change_queue(command.code, queue.withdraw_seats, command.date, command.start_time)
 
 
 def streams(command: WithdrawSeats, _peek: Peek) -> Iterator[Stream[Any]]:
