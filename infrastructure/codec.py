@@ -72,14 +72,9 @@ def decode(
     )
 
 
-def recorded_at(state: bytes) -> datetime:
-    """Read only when a stored event was recorded."""
-    return _decode_form(state).recorded_at
-
-
-def command_id(state: bytes) -> UUID:
-    """Read only which command caused a stored event."""
-    return _decode_form(state).command_id
+def read_form(state: bytes) -> StoredForm:
+    """Read what a stored event carries around its payload, which stays raw JSON."""
+    return _decode_form(state)
 
 
 def _event(topic: str, payload: msgspec.Raw, upcasts: Mapping[str, Upcast]) -> Event:

@@ -2,7 +2,7 @@
 
 The first round trip begins a transaction, takes the append lock, reads the clock, and reads every event newer
 than what is known of the streams that the batch touches. The second inserts and commits. The lock is taken
-before the read, so what a batch reads is true at its place in the log, also in streams that it does not write.
+before the read, so what a batch reads is true at its place in the log, also in streams that it only reads.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
@@ -21,10 +21,11 @@ from psycopg import AsyncConnection, AsyncCursor
 from aggregates.event import RecordedEvent
 from aggregates.registry import AGGREGATES
 from aggregates.stream import Aggregate
+from commands.abandon_token import ALLOWANCE_S
 from commands.ports import (
     Hearing,
-    Known,
     KeyOfCaller,
+    Known,
     LogUnavailable,
     NewEvent,
     OutcomeUnknown,
@@ -36,6 +37,7 @@ from commands.ports import (
     evolved,
 )
 from infrastructure import codec
+
 APPEND_LOCK = 7_303_014_510
 
 LOCK_WAIT_MS = 2_000
@@ -100,12 +102,8 @@ HEARD: LiteralString = """
     WHERE heard.token_id = ANY(%s)
 """
 
-HEARING_SINCE: LiteralString = """
-    SELECT CASE
-        WHEN bool_and(beat_at > clock_timestamp() - interval '10 seconds') THEN max(since)
-    END
-    FROM ticketing.hearing
-"""
+LISTENING: LiteralString = "SELECT min(beat_at), max(since) FROM ticketing.hearing"
+"""Read before what was heard: a heartbeat that it knows says that what was heard up to then can be read."""
 
 APPEND_EVENTS: LiteralString = """
     INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
@@ -141,9 +139,7 @@ TAKE_SNAPSHOT: LiteralString = """
             shape = excluded.shape, state = excluded.state
 """
 
-LAST_POSITION: LiteralString = (
-    "SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events"
-)
+LAST_POSITION: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events"
 
 FIND_EVENTS: LiteralString = """
     SELECT event.notification_id, event.state
@@ -259,7 +255,9 @@ class PostgresAppend:
 
     reading: Reading
 
-    def __init__(self, event_log: PostgresEventLog, connection: AsyncConnection[Row], deadline: float) -> None:
+    def __init__(
+        self, event_log: PostgresEventLog, connection: AsyncConnection[Row], deadline: float
+    ) -> None:
         self._log = event_log
         self._connection = connection
         self._deadline = deadline
@@ -267,7 +265,7 @@ class PostgresAppend:
     async def open(self, wanted: Wanted) -> None:
         """Begin, lock, read: one round trip."""
         execute = self._connection.execute
-        outcomes = heard = hearing = None
+        outcomes = listening = heard = None
         try:
             async with self._connection.pipeline():
                 await execute(BEGIN)
@@ -278,15 +276,15 @@ class PostgresAppend:
                     callers, keys = zip(*wanted.keys, strict=True)
                     outcomes = await execute(OUTCOMES, [list(callers), list(keys)], binary=True)
                 if wanted.silence_of:
+                    listening = await execute(LISTENING, binary=True)
                     heard = await execute(HEARD, [list(wanted.silence_of)], binary=True)
-                    hearing = await execute(HEARING_SINCE, binary=True)
         except psycopg.errors.LockNotAvailable:
             await self.give_up()
             raise
-        (clock_now, position, last_state), = await clock.fetchall()
+        ((clock_now, position, last_state),) = await clock.fetchall()
         now = clock_now
         if last_state is not None:
-            now = max(clock_now, codec.recorded_at(last_state) + timedelta(microseconds=1))
+            now = max(clock_now, codec.read_form(last_state).recorded_at + timedelta(microseconds=1))
         self.reading = Reading(
             now,
             position or 0,
@@ -296,7 +294,7 @@ class PostgresAppend:
                 for caller, key, request, reply, at in (await outcomes.fetchall() if outcomes else ())
             },
             Hearing(
-                (await hearing.fetchall())[0][0] if hearing else None,
+                _hearing_since(now, *(await listening.fetchall())[0]) if listening else None,
                 dict(await heard.fetchall()) if heard else {},
             ),
         )
@@ -405,6 +403,13 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
     return evolved(known, following)
 
 
+def _hearing_since(now: datetime, oldest_beat_at: datetime | None, since: datetime | None) -> datetime | None:
+    """Q8: nobody's silence counts while a heartbeat is late, also by a clock that was set back."""
+    if oldest_beat_at is None or oldest_beat_at <= now - timedelta(seconds=ALLOWANCE_S):
+        return None
+    return since
+
+
 def _append_events(writes: Writes) -> tuple[LiteralString, list[Any]]:
     events = writes.events
     return APPEND_EVENTS, [
@@ -460,7 +465,7 @@ async def _find_events(connection: AsyncConnection[Row], events: Sequence[NewEve
     if len(rows) < len(events):
         return None
     for event, (_, state) in zip(events, rows, strict=True):
-        if codec.command_id(state) != event.command_id:
+        if codec.read_form(state).command_id != event.command_id:
             return None
     return [position for position, _ in rows]
 

@@ -1,0 +1,38 @@
+"""The API as an ASGI application: every operation, its document, and what becomes of all other requests."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from api import admin, concerts, openapi, payments, queue, reservations, status, users, wallets
+from api.endpoint import Endpoint, Operation
+from api.services import Services
+
+OPERATIONS: Sequence[Operation] = (
+    *queue.OPERATIONS,
+    *concerts.OPERATIONS,
+    *reservations.OPERATIONS,
+    *payments.OPERATIONS,
+    *wallets.OPERATIONS,
+    *users.OPERATIONS,
+    *admin.OPERATIONS,
+    *status.OPERATIONS,
+)
+"""In the order in which paths are tried, those that are asked most first."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """Put the operations at their paths, and describe them at `/openapi.json` and `/docs`."""
+    app = FastAPI(title="Ticketing", redirect_slashes=False, redoc_url=None)
+    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in OPERATIONS:
+        by_path[operation.path][operation.method] = operation
+    for place, (path, operations) in enumerate(by_path.items()):
+        app.router.routes.insert(place, Route(path, Endpoint(operations, services)))
+    app.router.default = Endpoint({}, services)
+    document = openapi.document(OPERATIONS, version("ticketing"))
+    app.openapi = lambda: document  # type: ignore[method-assign]  # how FastAPI takes a document of one's own
+    return app

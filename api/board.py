@@ -1,0 +1,399 @@
+"""The board: what every waiting user asks for, kept in memory and at most 100 ms old.
+
+A line's head, who left it early, who is active, the concerts and their performances are read from the read
+models in one snapshot, and only what has changed since. So a poll of a waiting token costs no query, whether a
+hundred wait or a million; and a seat map is rendered once per change.
+"""
+
+import asyncio
+import hashlib
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import psycopg
+import structlog
+from psycopg import AsyncConnection, IsolationLevel
+
+from aggregates.errors import (
+    ConcertNotFound,
+    PerformanceNotFound,
+    TokenEnded,
+    TokenExpired,
+    TokenInvalid,
+    TokenNotActive,
+)
+from aggregates.ids import ConcertCode, PerformanceName, TokenId
+from aggregates.queue import poll_after_ms
+from aggregates.token import TokenStatus
+from api.problems import ReadModelBehind
+from api.views import Sales, SeatsView, SeatView
+from infrastructure.read_models import ReadModels
+from infrastructure.tokens import Claims
+from projections import concerts, queue, seat_map
+from projections.concerts import ConcertFound
+from projections.queue import TokenFound
+from projections.reading import positions
+from projections.registry import PROJECTIONS
+from projections.seat_map import PerformanceFound
+
+REFRESH_S = 0.05
+"""Twice as often as the board may be old."""
+
+REFRESH_TIMEOUT_S = 5.0
+RECONNECT_S = 0.25
+
+WAIT_FOR_POSITION_S = 2.0
+"""How long a read waits for a read model to catch up with what its client has seen."""
+
+CHANGED_TOKENS_MAX = 5_000
+"""Read at once; a refresh that finds more goes on where it stopped."""
+
+ADMISSIONS_WINDOW = timedelta(seconds=60)
+ADMISSIONS_EVERY_S = 2.0
+"""The time to wait is estimated from the admissions of the last minute, looked up this often."""
+
+SEAT_MAPS_MAX = 256
+"""Rendered maps kept: an arena's has 1.5 MB."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Line:
+    """One concert's line, as the board knows it."""
+
+    code: ConcertCode
+    sales: Sales = "CLOSED"
+    issued: int = 0
+    head: int = 0
+    active: int = 0
+    seats_left: int = 0
+    left: list[int] = field(default_factory=list[int])
+    """Numbers beyond the head whose tokens have ended, in order."""
+    seconds_per_admission: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many numbers the gate has yet to pass."""
+        return max(0, self.issued - self.head)
+
+    @property
+    def sold_out(self) -> bool:
+        """Whether no seat is left unsold."""
+        return self.seats_left == 0
+
+    def waits(self, queue_number: int) -> bool:
+        """Whether this number is still to be called."""
+        return queue_number > self.head and not self._has_left(queue_number)
+
+    def ahead_of(self, queue_number: int) -> int:
+        """How many still wait in front of this number."""
+        return max(0, queue_number - self.head - 1 - self.left_before(queue_number, self.head))
+
+    def left_before(self, queue_number: int, head: int) -> int:
+        """How many between `head` and this number have left early."""
+        return bisect_left(self.left, queue_number) - bisect_right(self.left, head)
+
+    def eta_seconds(self, ahead: int) -> int | None:
+        """When this place's turn may come, from recent admissions; None when unknown."""
+        if self.seconds_per_admission is None:
+            return None
+        return round((ahead + 1) * self.seconds_per_admission)
+
+    def leave(self, queue_number: int) -> None:
+        """Note that a number ahead of its turn will not be called."""
+        if queue_number > self.head and not self._has_left(queue_number):
+            insort(self.left, queue_number)
+
+    def forget_passed(self) -> None:
+        """Drop the leavers that the gate has passed."""
+        del self.left[: bisect_right(self.left, self.head)]
+
+    def _has_left(self, queue_number: int) -> bool:
+        place = bisect_left(self.left, queue_number)
+        return place < len(self.left) and self.left[place] == queue_number
+
+
+class TokenStanding(NamedTuple):
+    """Where a token stands by now."""
+
+    status: TokenStatus
+    ends_at: datetime | None
+    position: int
+
+
+class RenderedMap(NamedTuple):
+    """A seat map as it is sent."""
+
+    body: bytes
+    etag: bytes
+    version: int
+    position: int
+
+
+class Board:
+    """Keeps itself fresh while `run` runs."""
+
+    QUEUE: Final = queue.PROJECTION.name
+
+    def __init__(self, dsn: str, read_models: ReadModels) -> None:
+        self._dsn = dsn
+        self._read_models = read_models
+        self.positions: dict[str, int] = dict.fromkeys((p.name for p in PROJECTIONS), 0)
+        """Up to where each read model has come."""
+        self.refreshed_at: float | None = None
+        """By the event loop's clock; None before the first time."""
+        self._lines: dict[ConcertCode, Line] = {}
+        self._concerts: dict[ConcertCode, ConcertFound] = {}
+        self._performances: dict[ConcertCode, dict[PerformanceName, PerformanceFound]] = {}
+        self._active: dict[TokenId, TokenFound] = {}
+        self._seat_maps: OrderedDict[tuple[ConcertCode, PerformanceName], RenderedMap] = OrderedDict()
+        self._rendering: dict[tuple[ConcertCode, PerformanceName], asyncio.Lock] = {}
+        self._refreshed = asyncio.Event()
+        self._clock_offset = timedelta()
+        self._admissions_at = 0.0
+
+    async def run(self) -> None:
+        """Refresh for ever; a lost connection is made anew."""
+        while True:
+            try:
+                async with await self._connect() as connection:
+                    while True:
+                        async with asyncio.timeout(REFRESH_TIMEOUT_S):
+                            await self._refresh(connection)
+                        await asyncio.sleep(REFRESH_S)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                log.warning("board_not_refreshed", error=str(error).strip())
+                await asyncio.sleep(RECONNECT_S)
+
+    def now(self) -> datetime:
+        """The database's clock, carried on between refreshes by a monotonic one."""
+        return _monotonic() + self._clock_offset
+
+    def line(self, code: ConcertCode) -> Line | None:
+        """The concert's line, None where the board does not know it (yet)."""
+        return self._lines.get(code)
+
+    async def line_of(self, code: ConcertCode) -> Line:
+        """The concert's line. Raises ConcertNotFound."""
+        return self._lines.get(code) or await self._after_refresh(self._lines, code)
+
+    async def concert(self, code: ConcertCode) -> ConcertFound:
+        """The concert. Raises ConcertNotFound."""
+        return self._concerts.get(code) or await self._after_refresh(self._concerts, code)
+
+    def performances(self, code: ConcertCode) -> Sequence[PerformanceFound]:
+        """The concert's performances by their start, begun ones too."""
+        known = self._performances.get(code, {}).values()
+        return sorted(known, key=lambda performance: performance.starts_at)
+
+    def lines(self) -> Iterable[Line]:
+        """All lines."""
+        return self._lines.values()
+
+    async def wait_for(self, projection: str, position: int) -> None:
+        """Wait until a read model has reached `position`. Raises ReadModelBehind after 2 s."""
+        if self.positions[projection] >= position:
+            return
+        try:
+            async with asyncio.timeout(WAIT_FOR_POSITION_S):
+                while self.positions[projection] < position:
+                    await self._refreshed.wait()
+        except TimeoutError:
+            raise ReadModelBehind from None
+
+    async def token(self, token_id: TokenId) -> TokenStanding:
+        """Where a token stands; one that is not active here is looked up once. Raises TokenInvalid."""
+        active = self._active.get(token_id)
+        if active is not None and (ends_at := active.ends_at) is not None and self.now() < ends_at:
+            return TokenStanding(TokenStatus.ACTIVE, ends_at, self.positions[self.QUEUE])
+        found = await self._read_models.read(queue.find_token, token_id)
+        if found.value is None:
+            raise TokenInvalid
+        return TokenStanding(_status(found.value, self.now()), found.value.ends_at, found.position)
+
+    async def require_active(self, code: ConcertCode, claims: Claims) -> None:
+        """Q7: raise TokenNotActive, TokenExpired or TokenEnded unless the token is active."""
+        standing = await self.token(claims.jti)
+        match standing.status:
+            case TokenStatus.ACTIVE:
+                return
+            case TokenStatus.EXPIRED:
+                raise TokenExpired
+            case TokenStatus.COMPLETED | TokenStatus.CANCELLED:
+                raise TokenEnded(standing.status)
+            case TokenStatus.WAITING:
+                line = await self.line_of(code)
+                ahead = line.ahead_of(claims.queue_number)
+                retry_after_s = -(-poll_after_ms(ahead, line.waiting) // 1_000)
+                raise TokenNotActive(ahead + 1, retry_after_s)
+
+    async def seat_map(self, performance: PerformanceFound) -> RenderedMap:
+        """The performance's seat map, rendered anew only if it has changed."""
+        key = (performance.code, performance.performance)
+        rendered = self._seat_maps.get(key)
+        if rendered is None or rendered.version < performance.changed_position:
+            rendered = await self._render(key, performance.changed_position)
+        self._seat_maps.move_to_end(key)
+        return rendered._replace(position=max(rendered.position, self.positions["seat_map"]))
+
+    async def _render(self, key: tuple[ConcertCode, PerformanceName], version: int) -> RenderedMap:
+        async with self._rendering.setdefault(key, asyncio.Lock()):
+            rendered = self._seat_maps.get(key)
+            if rendered is not None and rendered.version >= version:
+                return rendered
+            found = await self._read_models.read(seat_map.find, *key)
+            if found.value is None:
+                raise PerformanceNotFound
+            body = msgspec.json.encode(_seats_view(found.value))
+            etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
+            changed_position = found.value.performance.changed_position
+            rendered = RenderedMap(body, etag, changed_position, found.position)
+            self._seat_maps[key] = rendered
+            if len(self._seat_maps) > SEAT_MAPS_MAX:
+                dropped, _ = self._seat_maps.popitem(last=False)
+                self._rendering.pop(dropped, None)
+            return rendered
+
+    async def _after_refresh(self, known: dict[ConcertCode, Any], code: ConcertCode) -> Any:
+        """What a board that is about to be refreshed does not know yet may still exist."""
+        try:
+            async with asyncio.timeout(WAIT_FOR_POSITION_S):
+                await self._refreshed.wait()
+        except TimeoutError:
+            raise ReadModelBehind from None
+        if code not in known:
+            raise ConcertNotFound
+        return known[code]
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        connection = await AsyncConnection.connect(
+            self._dsn,
+            autocommit=True,
+            connect_timeout=int(REFRESH_TIMEOUT_S),
+            application_name="ticketing-board",
+            options="-c timezone=UTC",
+        )
+        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+        await connection.set_read_only(True)
+        return connection
+
+    async def _refresh(self, connection: AsyncConnection[Any]) -> None:
+        """Read in one snapshot what has changed since the last one."""
+        async with connection.transaction():
+            await self._read_clock(connection)
+            reached = await positions(connection, PROJECTIONS)
+            if any(reached[name] < position for name, position in self.positions.items()):
+                self._start_over()
+            if reached["concerts"] != self.positions["concerts"]:
+                await self._refresh_concerts(connection)
+            if reached["seat_map"] != self.positions["seat_map"]:
+                await self._refresh_performances(connection)
+            if reached[self.QUEUE] != self.positions[self.QUEUE]:
+                await self._refresh_lines(connection)
+            if (now := asyncio.get_running_loop().time()) >= self._admissions_at:
+                self._admissions_at = now + ADMISSIONS_EVERY_S
+                await self._refresh_admissions(connection)
+        self.positions = dict(reached)
+        self.refreshed_at = asyncio.get_running_loop().time()
+        self._refreshed.set()
+        self._refreshed = asyncio.Event()
+
+    def _start_over(self) -> None:
+        """Forget everything: the read models stand at an earlier place, after a restore from a backup."""
+        self.positions = dict.fromkeys(self.positions, 0)
+        for known in (self._lines, self._concerts, self._performances, self._active, self._seat_maps):
+            known.clear()
+
+    async def _read_clock(self, connection: AsyncConnection[Any]) -> None:
+        cursor = await connection.execute("SELECT clock_timestamp()")
+        row = await cursor.fetchone()
+        if row is not None:
+            self._clock_offset = row[0] - _monotonic()
+
+    async def _refresh_concerts(self, connection: AsyncConnection[Any]) -> None:
+        found = await concerts.changed_since(connection, self.positions["concerts"])
+        for concert in found.value:
+            self._concerts[concert.code] = concert
+            self._line(concert.code).sales = "OPEN" if concert.sales_open else "CLOSED"
+
+    async def _refresh_performances(self, connection: AsyncConnection[Any]) -> None:
+        found = await seat_map.performances_changed_since(connection, self.positions["seat_map"])
+        for performance in found.value:
+            self._performances.setdefault(performance.code, {})[performance.performance] = performance
+
+    async def _refresh_lines(self, connection: AsyncConnection[Any]) -> None:
+        since = self.positions[self.QUEUE]
+        for line in (await queue.lines_changed_since(connection, since)).value:
+            known = self._line(line.code)
+            known.issued, known.head, known.active = line.issued, line.head, line.active
+            known.seats_left = line.seats_left
+            known.forget_passed()
+        if since == 0:
+            await self._start_tokens(connection)
+        else:
+            await self._refresh_tokens(connection, since)
+
+    async def _start_tokens(self, connection: AsyncConnection[Any]) -> None:
+        active = await queue.active_tokens(connection)
+        self._active = {token.token_id: token for token in active.value}
+        for leaver in (await queue.early_leavers(connection)).value:
+            self._line(leaver.code).leave(leaver.queue_number)
+
+    async def _refresh_tokens(self, connection: AsyncConnection[Any], since: int) -> None:
+        while True:
+            changed = await queue.tokens_changed_since(connection, since, limit=CHANGED_TOKENS_MAX)
+            for token in changed.value:
+                self._note(token)
+            if len(changed.value) < CHANGED_TOKENS_MAX:
+                return
+            since = changed.value[-1].changed_position
+
+    def _note(self, token: TokenFound) -> None:
+        if token.status is TokenStatus.ACTIVE:
+            self._active[token.token_id] = token
+            return
+        self._active.pop(token.token_id, None)
+        if token.activated_at is None:
+            self._line(token.code).leave(token.queue_number)
+
+    async def _refresh_admissions(self, connection: AsyncConnection[Any]) -> None:
+        now = self.now()
+        admissions = await queue.admissions_since(connection, now - ADMISSIONS_WINDOW)
+        rates = {entry.code: entry for entry in admissions.value}
+        for line in self._lines.values():
+            entry = rates.get(line.code)
+            line.seconds_per_admission = None
+            if entry is not None:
+                span_s = max(1.0, (now - entry.first_at).total_seconds())
+                line.seconds_per_admission = span_s / entry.activated
+
+    def _line(self, code: ConcertCode) -> Line:
+        return self._lines.setdefault(code, Line(code))
+
+
+def _status(token: TokenFound, now: datetime) -> TokenStatus:
+    """Q5: judged by the deadlines, whether or not the end has been recorded."""
+    ends_at = token.ends_at
+    if token.status is TokenStatus.ACTIVE and ends_at is not None and ends_at <= now:
+        return TokenStatus.EXPIRED
+    return token.status
+
+
+def _seats_view(found: seat_map.SeatMap) -> SeatsView:
+    performance = found.performance
+    seats = [
+        SeatView(seat.seat_number, seat.type, seat.price, seat.status.value, seat.held_until)
+        for seat in found.seats()
+    ]
+    return SeatsView(performance.code, performance.date, performance.start_time, seats)
+
+
+def _monotonic() -> datetime:
+    """The event loop's clock as a time of day of no meaning, to which an offset is added."""
+    return datetime.fromtimestamp(asyncio.get_running_loop().time(), UTC)

@@ -1,0 +1,188 @@
+"""Operations of the API, and how each is served: one ASGI application per path, no middleware.
+
+An operation says what it needs and answers; from the same words the request is checked and the OpenAPI
+document is written.
+"""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from aggregates.errors import DomainError, TokenMismatch
+from api import problems
+from api.call import Call, Reply, validation_failed
+from api.services import Services
+
+BODY_BYTES_MAX = 65_536
+"""The largest body that any call needs is a plan of seats, a few KiB."""
+
+log = structlog.get_logger(__name__)
+
+
+class Access(Enum):
+    """Who may call an operation."""
+
+    PUBLIC = "public"
+    TOKEN = "token"
+    ADMIN = "admin"
+
+
+class Operation(NamedTuple):
+    """One call of the API."""
+
+    method: str
+    path: str
+    summary: str
+    handle: Callable[[Call[Any, Any]], Awaitable[Reply]]
+    answers: Mapping[int, Any]
+    """The type of each good answer's body, None for an empty one."""
+    access: Access = Access.PUBLIC
+    body: Any = None
+    """The type of the request's body, None where it has none."""
+    body_schema: Any = None
+    """What the document shows as the body, where that says more than `body`."""
+    query: Any = None
+    errors: Sequence[str] = ()
+    """The codes of the errors that are its own; those that any call of its kind can meet come on top."""
+    example: Any = None
+    """A request body, for the document and its readers."""
+    command: bool = False
+    """Whether it may carry an Idempotency-Key, and answers with a Log-Position."""
+    content_type: bytes = b"application/json"
+
+
+class Endpoint:
+    """Serves the operations of one path; without any, it is what stands at every other path."""
+
+    def __init__(self, operations: Mapping[str, Operation], services: Services) -> None:
+        self._operations = operations
+        self._services = services
+        self._decoders = {
+            method: msgspec.json.Decoder(operation.body).decode
+            for method, operation in operations.items()
+            if operation.body is not None
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong becomes a problem document."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        method = scope["method"]
+        call: Call[Any, Any] = Call(
+            self._services, request_id, method, scope["path"], scope.get("path_params", {}), headers
+        )
+        operation = self._operations.get(method)
+        try:
+            if not self._operations:
+                raise problems.NotFound
+            if operation is None:
+                raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
+            reply = await self._answer(operation, call, scope, receive)
+        except _ClientGone:
+            return
+        except DomainError as error:
+            reply = call.refusal(error)
+        except Exception:
+            log.exception("request_failed", request_id=str(request_id), method=method, path=call.path)
+            reply = call.refusal(problems.InternalError(str(request_id)))
+        await _send(send, reply, request_id, operation)
+        route = operation.path if operation is not None else "other"
+        seconds = time.perf_counter() - started
+        self._services.http_metrics.answered(route, method, reply.status, seconds)
+        log.debug("request", request_id=str(request_id), method=method, route=route, status=reply.status)
+
+    async def _answer(
+        self, operation: Operation, call: Call[Any, Any], scope: Scope, receive: Receive
+    ) -> Reply:
+        """Check in the order of domain.md, shape first, then who asks; then do it."""
+        if operation.access is Access.ADMIN:
+            _require_admin(call)
+        decode = self._decoders.get(operation.method)
+        if decode is not None:
+            call.body = _decoded(decode, await _read_body(receive, call.headers))
+        if operation.query is not None:
+            call.query = call.read_query(scope["query_string"], operation.query)
+        if operation.access is Access.TOKEN:
+            call.claims = call.require_claims()
+            if "code" in call.path_params and call.claims.concert != call.code:
+                raise TokenMismatch
+        return await operation.handle(call)
+
+
+class _ClientGone(Exception):
+    """The client closed the connection before its request was whole; nobody waits for an answer."""
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> UUID:
+    sent = headers.get(b"x-request-id")
+    if sent is not None:
+        try:
+            return UUID(sent.decode("ascii"))
+        except ValueError:
+            pass
+    return uuid4()
+
+
+def _require_admin(call: Call[Any, Any]) -> None:
+    """Compare in constant time; without a key configured, admin calls do not exist."""
+    admin_key = call.services.settings.admin_key
+    if admin_key is None:
+        raise problems.NotFound
+    shown = call.headers.get(b"authorization", b"")
+    if not hmac.compare_digest(shown, b"Bearer " + admin_key.get_secret_value().encode()):
+        raise problems.AdminKeyRequired
+
+
+def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        raise validation_failed(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise problems.BadRequest from None
+
+
+async def _read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+    announced = headers.get(b"content-length", b"0")
+    if announced.isdigit() and int(announced) > BODY_BYTES_MAX:
+        raise problems.BodyTooLarge(BODY_BYTES_MAX)
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        body += message.get("body", b"")
+        if len(body) > BODY_BYTES_MAX:
+            raise problems.BodyTooLarge(BODY_BYTES_MAX)
+        if not message.get("more_body", False):
+            return body
+
+
+async def _send(send: Send, reply: Reply, request_id: UUID, operation: Operation | None) -> None:
+    headers = [
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", str(request_id).encode()),
+        (b"x-content-type-options", b"nosniff"),
+        *reply.headers,
+    ]
+    if reply.position:
+        headers.append((b"log-position", b"%d" % reply.position))
+    if reply.body:
+        good = reply.status < problems.STATUS["BAD_REQUEST"] and operation is not None
+        content_type = operation.content_type if operation and good else problems.PROBLEM_TYPE
+        headers.append((b"content-type", content_type))
+    if not any(name == b"cache-control" for name, _ in reply.headers):
+        headers.append((b"cache-control", b"no-store"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

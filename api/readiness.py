@@ -1,0 +1,24 @@
+"""Whether a process can serve: judged hard at its start, softly afterwards."""
+
+from api.board import Board
+from api.problems import ReadModelBehind
+
+
+class Readiness:
+    """Remembers whether the read models had caught up with the log once since this process began.
+
+    From then on a projector that is stuck is told by metrics; it does not take the API out of service.
+    """
+
+    def __init__(self) -> None:
+        self._position_at_start: int | None = None
+        self._caught_up = False
+
+    def check(self, last_position: int, board: Board) -> None:
+        """Raise ReadModelBehind until the read models have reached where the log was at the first check."""
+        if self._position_at_start is None:
+            self._position_at_start = last_position
+        if board.refreshed_at is not None and not self._caught_up:
+            self._caught_up = min(board.positions.values()) >= self._position_at_start
+        if not self._caught_up:
+            raise ReadModelBehind

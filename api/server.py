@@ -1,0 +1,97 @@
+"""One API process: what it is made of, from top to bottom, and how it starts and ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from api.app import create_app
+from api.board import Board
+from api.readiness import Readiness
+from api.services import Services
+from commands.bus import CommandBus
+from infrastructure.audits import Audits
+from infrastructure.event_log import PostgresEventLog
+from infrastructure.hearing import Hearing
+from infrastructure.read_models import ReadModels
+from infrastructure.settings import Settings
+from infrastructure.telemetry import CommandMetrics, HttpMetrics, SaleMetrics
+from infrastructure.tokens import TokenSigner
+
+DRAIN_S = 5
+"""How long requests that have begun may go on once the process is told to stop."""
+
+KEEP_ALIVE_S = 75
+"""Longer than the pause between two polls of an impatient client; patient ones connect anew."""
+
+BACKLOG = 2_048
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings, dsn: str, *, fd: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what has begun, and drain the command bus."""
+    async with running_services(settings, dsn) as services:
+        config = uvicorn.Config(
+            create_app(services),
+            fd=fd,
+            host=settings.host,
+            port=settings.port,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            http="httptools",
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        log.info("api_starts", host=settings.host, port=settings.port, fd=fd)
+        await uvicorn.Server(config).serve()
+        log.info("api_stops")
+
+
+@asynccontextmanager
+async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Services]:
+    """Wire everything, keep it running, and at the end stop it in the order in which it is needed."""
+    registry = CollectorRegistry()
+    event_log = PostgresEventLog(dsn)
+    bus = CommandBus(event_log, CommandMetrics(registry), settings.service_rules)
+    hearing = Hearing(dsn)
+    stop = asyncio.Event()
+    async with ReadModels(dsn) as read_models:
+        board = Board(dsn, read_models)
+        services = Services(
+            settings=settings,
+            bus=bus,
+            signer=TokenSigner(settings.required_token_secrets),
+            read_models=read_models,
+            board=board,
+            hearing=hearing,
+            registry=registry,
+            http_metrics=HttpMetrics(registry),
+            sale_metrics=SaleMetrics(registry),
+            readiness=Readiness(),
+            audits=Audits(dsn, read_models),
+        )
+        batching = asyncio.create_task(bus.run(), name="command-bus")
+        listening = asyncio.create_task(hearing.run(stop), name="hearing")
+        refreshing = asyncio.create_task(board.run(), name="board")
+        try:
+            yield services
+        finally:
+            bus.close()
+            await batching
+            stop.set()
+            await listening
+            refreshing.cancel()
+            with suppress(asyncio.CancelledError):
+                await refreshing
+            await event_log.close()

@@ -1,0 +1,74 @@
+"""Whether the service is alive, whether it can serve, and what it measures."""
+
+import msgspec
+from prometheus_client import generate_latest
+
+from api.call import Call, Reply, json_reply
+from api.endpoint import Operation
+from infrastructure import log_reader, worker_status
+
+PROMETHEUS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Calls can be served."""
+
+    position: int
+    """Of the last event in the log."""
+    read_models: dict[str, int]
+    """Up to where each has come."""
+
+
+async def healthz(_call: Call[None, None]) -> Reply:
+    """Answer as long as the process runs."""
+    return json_reply(200, Health("alive"))
+
+
+async def readyz(call: Call[None, None]) -> Reply:
+    """Answer 200 if the store is in reach, and the read models have caught up since the start."""
+    services = call.services
+    position = await services.read_models.read(log_reader.last_position)
+    services.readiness.check(position, services.board)
+    return json_reply(200, Ready(position, dict(services.board.positions)))
+
+
+async def metrics(call: Call[None, None]) -> Reply:
+    """Answer with what is measured, for Prometheus."""
+    services = call.services
+    position = await services.read_models.read(log_reader.last_position)
+    for projection, reached in services.board.positions.items():
+        services.sale_metrics.feed_lag_events.labels(projection).set(max(0, position - reached))
+    for line in services.board.lines():
+        services.sale_metrics.queue_depth.labels(line.code).set(line.waiting - len(line.left))
+        services.sale_metrics.queue_active.labels(line.code).set(line.active)
+    for worker in await services.read_models.read(worker_status.worker_statuses):
+        services.sale_metrics.worker(worker.role, worker.facts)
+    return Reply(200, generate_latest(services.registry))
+
+
+OPERATIONS = [
+    Operation("GET", "/healthz", "Is the process alive?", healthz, {200: Health}),
+    Operation(
+        "GET",
+        "/readyz",
+        "Can calls be served?",
+        readyz,
+        {200: Ready},
+        errors=("READ_MODEL_BEHIND", "STORE_UNAVAILABLE"),
+    ),
+    Operation(
+        "GET",
+        "/metrics",
+        "What is measured",
+        metrics,
+        {200: str},
+        errors=("STORE_UNAVAILABLE",),
+        content_type=PROMETHEUS_TYPE,
+    ),
+]

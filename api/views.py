@@ -1,0 +1,305 @@
+"""The shapes of the API's bodies, as they travel. Times are UTC, amounts whole won."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from aggregates.concert import SeatBlock
+from aggregates.policy import Policy
+from aggregates.reservation import ReservationStatus
+from aggregates.token import TokenStatus
+
+Item = TypeVar("Item")
+
+Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line that people read."""
+
+LongText = Annotated[str, Meta(max_length=4_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
+Code = Annotated[str, Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{1,31}$")]
+Time = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+SeatNumbers = Annotated[tuple[int, ...], Meta(min_length=1, max_length=100)]
+Sales = Literal["OPEN", "CLOSED"]
+
+
+class NewUser(msgspec.Struct, frozen=True):
+    """Registers a user; the gateway may choose the id."""
+
+    user_id: UUID | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+
+
+class UserView(msgspec.Struct, frozen=True):
+    """A user, as registering answers."""
+
+    user_id: UUID
+    name: str | None
+    balance: int
+
+
+class WalletView(msgspec.Struct, frozen=True):
+    """What a wallet holds."""
+
+    user_id: UUID
+    balance: int
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """Adds won to a wallet."""
+
+    amount: int
+
+
+class ChargeView(msgspec.Struct, frozen=True):
+    """What was charged, and what the wallet then holds."""
+
+    user_id: UUID
+    amount: int
+    balance: int
+
+
+class WalletEntryView(msgspec.Struct, frozen=True):
+    """One movement of a wallet."""
+
+    position: int
+    type: Literal["CHARGED", "DEBITED", "REFUNDED"]
+    amount: int
+    balance: int
+    payment_id: UUID | None
+    recorded_at: datetime
+
+
+class ConcertView(msgspec.Struct, frozen=True):
+    """A concert, as buyers see it."""
+
+    code: str
+    title: str
+    description: str
+    category: str
+    venue: str
+    time_zone: str
+    sales: Sales
+    sales_open_at: datetime | None
+    sales_close_at: datetime | None
+    first_date: date | None
+    last_date: date | None
+
+
+class JoinRequest(msgspec.Struct, frozen=True):
+    """Stands in line for a user."""
+
+    user_id: UUID
+
+
+class TokenView(msgspec.Struct, frozen=True):
+    """TOKEN: a place in line and, once active, the right to buy."""
+
+    token: str
+    token_id: UUID
+    user_id: UUID
+    concert_code: str
+    queue_number: int
+    status: TokenStatus
+    place: int | None
+    ahead: int | None
+    eta_seconds: int | None
+    sales: Sales
+    sold_out: bool
+    poll_after_ms: int
+    issued_at: datetime
+    expires_at: datetime | None
+
+
+class DateView(msgspec.Struct, frozen=True):
+    """One performance, and how many of its seats are free."""
+
+    date: date
+    start_time: str
+    end_time: str | None
+    seats_total: int
+    seats_available: int
+    seats_held: int
+    seats_sold: int
+    min_price: int
+    max_price: int
+
+
+class DatesView(msgspec.Struct, frozen=True):
+    """A concert's performances."""
+
+    concert_code: str
+    title: str
+    dates: list[DateView]
+
+
+class SeatView(msgspec.Struct, frozen=True):
+    """One seat of the map."""
+
+    seat_number: int
+    type: str
+    price: int
+    status: Literal["AVAILABLE", "HELD", "SOLD"]
+    held_until: datetime | None
+
+
+class SeatsView(msgspec.Struct, frozen=True):
+    """The seat map of one performance."""
+
+    concert_code: str
+    date: date
+    start_time: str
+    seats: list[SeatView]
+
+
+class ReserveRequest(msgspec.Struct, frozen=True):
+    """Takes seats of one performance: all of them or none."""
+
+    date: date
+    seat_numbers: SeatNumbers
+    start_time: Time | None = None
+
+
+class ReservationView(msgspec.Struct, frozen=True):
+    """RESERVATION: holds on seats, with one deadline and one amount."""
+
+    reservation_id: UUID
+    user_id: UUID
+    concert_code: str
+    date: date
+    start_time: str
+    seat_numbers: tuple[int, ...]
+    amount: int
+    status: ReservationStatus
+    hold_expires_at: datetime
+    payment_id: UUID | None
+    created_at: datetime
+    cancelled_at: datetime | None
+
+
+class PayRequest(msgspec.Struct, frozen=True):
+    """Pays a reservation; by default the token's open one."""
+
+    reservation_id: UUID | None = None
+    amount: int | None = None
+
+
+class PaymentView(msgspec.Struct, frozen=True):
+    """PAYMENT: what was paid, tried or given back."""
+
+    payment_id: UUID
+    reservation_id: UUID
+    user_id: UUID
+    concert_code: str
+    concert_title: str
+    date: date
+    start_time: str
+    seat_numbers: tuple[int, ...]
+    amount: int
+    status: Literal["COMPLETED", "FAILED", "REFUNDED"]
+    balance: int
+    paid_at: datetime | None
+    refunded_at: datetime | None
+
+
+class RefundRequest(msgspec.Struct, frozen=True):
+    """Gives a payment back to its user."""
+
+    user_id: UUID
+
+
+class NewConcert(msgspec.Struct, frozen=True):
+    """Announces a concert."""
+
+    code: Code
+    title: Text
+    category: Text
+    venue: Text
+    description: LongText = ""
+    time_zone: Text = "Asia/Seoul"
+    policy: Policy = Policy()
+
+
+class PerformanceRef(msgspec.Struct, frozen=True):
+    """Names a performance of the same concert."""
+
+    date: date
+    start_time: Time
+
+
+class NewPerformance(msgspec.Struct, frozen=True):
+    """Schedules a performance, by the venue's wall-clock."""
+
+    date: date
+    start_time: Time
+    end_time: Time | None = None
+    seats: Annotated[tuple[SeatBlock, ...], Meta(min_length=1, max_length=500)] | None = None
+    seats_from: PerformanceRef | None = None
+
+
+class PerformanceView(msgspec.Struct, frozen=True):
+    """A performance, as scheduling answers."""
+
+    concert_code: str
+    date: date
+    start_time: str
+    end_time: str | None
+    starts_at: datetime
+    seats: tuple[SeatBlock, ...]
+
+
+class SaleStateView(msgspec.Struct, frozen=True):
+    """What an operator's switch was set to."""
+
+    code: str
+    sales: Sales | None = None
+    queue: Literal["PAUSED", "RUNNING"] | None = None
+
+
+class SeatCounts(msgspec.Struct, frozen=True):
+    """How the seats of a concert stand."""
+
+    available: int
+    held: int
+    sold: int
+
+
+class StatsView(msgspec.Struct, frozen=True):
+    """How a sale stands."""
+
+    waiting: int
+    active: int
+    completed: int
+    expired: int
+    cancelled: int
+    head: int
+    issued: int
+    seats: SeatCounts
+    revenue: int
+
+
+class StreamEventView(msgspec.Struct, frozen=True):
+    """One event of a stream."""
+
+    position: int
+    version: int
+    topic: str
+    recorded_at: datetime
+    command_id: UUID
+    correlation_id: UUID
+    payload: Any
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True):
+    """A part of a list, and what to send as `after` for the next; null at its end."""
+
+    items: list[Item]
+    next: str | None
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """Which part of a list."""
+
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    after: Annotated[str, Meta(max_length=100, pattern=r"^[\x20-\x7e]*$")] | None = None

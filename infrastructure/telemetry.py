@@ -1,0 +1,141 @@
+"""What the service tells about itself: structured logs, and metrics for Prometheus."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from aggregates.errors import DomainError
+from commands.command import Command
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048)
+
+
+def configure_logging(level: str, form: Literal["text", "json"]) -> None:
+    """Write one line per event to standard error, for people or as JSON."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=number, format="%(message)s", stream=sys.stderr, force=True)
+    renderer: Any = structlog.processors.JSONRenderer()
+    if form == "text":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class CommandMetrics:
+    """Counts what the command bus does. See `commands.bus.BusObserver`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._commands = Counter(
+            "ticketing_commands_total",
+            "Commands answered, by name and outcome (OK or the code of the refusal).",
+            ["command", "outcome"],
+            registry=registry,
+        )
+        self._conflicts = Counter(
+            "ticketing_append_conflicts_total",
+            "Batches decided anew because someone else had appended.",
+            registry=registry,
+        )
+        self._batch_commands = Histogram(
+            "ticketing_batch_commands", "Commands per batch.", buckets=SIZES, registry=registry
+        )
+        self._batch_events = Histogram(
+            "ticketing_batch_events", "Events per batch.", buckets=SIZES, registry=registry
+        )
+        self._append_seconds = Histogram(
+            "ticketing_append_seconds",
+            "From taking the append lock to the commit.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._counters: dict[tuple[type[Command], str], Counter] = {}
+
+    def decided(self, command: Command, outcome: Any) -> None:
+        """Count a command by its name and outcome."""
+        label = "OK"
+        if isinstance(outcome, Exception):
+            label = outcome.code if isinstance(outcome, DomainError) else "INTERNAL_ERROR"
+        key = (type(command), label)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._commands.labels(type(command).__name__, label)
+            self._counters[key] = counter
+        counter.inc()
+
+    def appended(self, commands: int, events: int, seconds: float) -> None:
+        """Record a batch's size and how long its append took."""
+        self._batch_commands.observe(commands)
+        self._batch_events.observe(events)
+        self._append_seconds.observe(seconds)
+
+    def conflicted(self) -> None:
+        """Count a batch that is decided anew."""
+        self._conflicts.inc()
+
+
+class HttpMetrics:
+    """Counts requests by route, method and status."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "ticketing_http_request_seconds",
+            "How long requests took, by route, method and status.",
+            ["route", "method", "status"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._children: dict[tuple[str, str, int], Histogram] = {}
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Record one answer."""
+        key = (route, method, status)
+        child = self._children.get(key)
+        if child is None:
+            child = self._seconds.labels(route, method, str(status))
+            self._children[key] = child
+        child.observe(seconds)
+
+
+class SaleMetrics:
+    """Gauges of what the read models and workers say when metrics are asked for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.feed_lag_events = Gauge(
+            "ticketing_feed_lag_events",
+            "Events that a projection has not applied yet.",
+            ["projection"],
+            registry=registry,
+        )
+        self._workers = Gauge(
+            "ticketing_worker",
+            "What workers tell about themselves, such as the timer's lateness in seconds.",
+            ["role", "fact"],
+            registry=registry,
+        )
+        self.queue_depth = Gauge(
+            "ticketing_queue_depth", "Users waiting, by concert.", ["concert"], registry=registry
+        )
+        self.queue_active = Gauge(
+            "ticketing_queue_active", "Active tokens, by concert.", ["concert"], registry=registry
+        )
+
+    def worker(self, role: str, facts: Mapping[str, Any]) -> None:
+        """Take over the numbers among the facts that a worker has told."""
+        for fact, value in facts.items():
+            if isinstance(value, int | float):
+                self._workers.labels(role, fact).set(value)
