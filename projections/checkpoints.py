@@ -1,0 +1,131 @@
+"""Checkpoints: up to which log position each projection has been applied.
+
+Whoever applies events locks the checkpoints first and moves them in the same transaction, so every event is
+applied once, however many do it at the same time.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
+
+import msgspec
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import tuple_row
+from psycopg.types.json import Json
+
+from projections.projection import Projection
+
+LOCK_WAIT_S = 2.0
+"""Nobody may sit on a checkpoint: who has waited so long ends the session of a projector that was stopped."""
+
+LOCK_LOOK_S = 0.5
+"""How often to look again, after that, whether the holder has gone silent."""
+
+PARTITION = 0
+"""The log itself is one partition."""
+
+BEGIN: LiteralString = """
+    INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position)
+    SELECT projection, version, partition, position
+    FROM json_to_recordset(%s) AS wanted (projection text, version int, partition int, position bigint)
+    ON CONFLICT DO NOTHING
+"""
+
+POSITIONS: LiteralString = """
+    SELECT wanted.projection, coalesce(min(checkpoint.position), 0)
+    FROM json_to_recordset(%s) AS wanted (projection text, version int)
+    LEFT JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
+    GROUP BY wanted.projection
+"""
+
+LOCK: LiteralString = """
+    SELECT checkpoint.projection, checkpoint.position, clock_timestamp()
+    FROM json_to_recordset(%s) AS wanted (projection text, version int, partition int)
+    JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version, partition)
+    ORDER BY checkpoint.projection
+    FOR UPDATE OF checkpoint
+"""
+
+MOVE: LiteralString = """
+    UPDATE ticketing.projection_checkpoints AS checkpoint
+    SET position = moved.position
+    FROM json_to_recordset(%s) AS moved (projection text, version int, partition int, position bigint)
+    WHERE checkpoint.projection = moved.projection AND checkpoint.version = moved.version
+        AND checkpoint.partition = moved.partition
+"""
+
+END_SILENT_HOLDERS: LiteralString = """
+    SELECT pg_terminate_backend(holder.pid)
+    FROM unnest(pg_blocking_pids(%s)) AS blocking (pid)
+    JOIN pg_stat_activity AS holder USING (pid)
+    WHERE holder.wait_event_type = 'Client'
+        AND holder.xact_start < clock_timestamp() - make_interval(secs => %s)
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class Locked(NamedTuple):
+    """Checkpoints that nobody else moves before the transaction ends."""
+
+    positions: Mapping[str, int]
+    """By the projection's name."""
+    now: datetime
+    """The database's clock."""
+
+
+async def begin(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
+    """Give each projection that has none a checkpoint before the first event."""
+    await connection.execute(BEGIN, [_rows(projections, position=0)])
+
+
+async def positions(
+    connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
+) -> Mapping[str, int]:
+    """Return up to which log position each of the projections has been applied, by its name."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(POSITIONS, [_rows(projections)])
+    return dict(await cursor.fetchall())
+
+
+async def lock(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], dsn: str) -> Locked:
+    """Lock the checkpoints, in an order that is the same for all.
+
+    A holder that has gone silent is ended: a process can be stopped at any moment, and its locks outlive it.
+    """
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(LOCK, [_rows(projections)])
+    fetching = asyncio.ensure_future(cursor.fetchall())
+    try:
+        done, _ = await asyncio.wait([fetching], timeout=LOCK_WAIT_S)
+        while not done:
+            await _end_silent_holders(connection.info.backend_pid, dsn)
+            done, _ = await asyncio.wait([fetching], timeout=LOCK_LOOK_S)
+        rows = fetching.result()
+    finally:
+        fetching.cancel()
+    return Locked({name: position for name, position, _ in rows}, rows[0][2])
+
+
+async def move(
+    connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], position: int
+) -> None:
+    """Note that the projections have been applied up to `position`."""
+    await connection.execute(MOVE, [_rows(projections, position=position)])
+
+
+async def _end_silent_holders(waiting_pid: int, dsn: str) -> None:
+    async with await AsyncConnection.connect(dsn, autocommit=True) as other:
+        cursor = await other.execute(END_SILENT_HOLDERS, [waiting_pid, LOCK_WAIT_S])
+        if ended := len(await cursor.fetchall()):
+            log.warning("checkpoints_taken_back", sessions=ended)
+
+
+def _rows(projections: Sequence[Projection[Any]], position: int | None = None) -> Json:
+    rows = [
+        {"projection": one.name, "version": one.version, "partition": PARTITION, "position": position}
+        for one in projections
+    ]
+    return Json(rows, msgspec.json.encode)

@@ -1,0 +1,221 @@
+"""The projector: applies the log to the read models, each event exactly once, whoever else does the same.
+
+A batch of events and the checkpoint behind it are written in one transaction, whose first statement locks the
+checkpoints: what another projector applied in the meantime is passed over. Projections that stand at the same
+position share the reading, the decoding and the transaction. One that fails is left behind, to be tried again
+on its own; the others go on.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from aggregates.event import RecordedEvent
+from projections import checkpoints
+from projections.feed import Feed, Pace
+from projections.projection import Projection
+
+BATCH_EVENTS_MAX = 5_000
+"""More than the longest append, few enough to be applied within a fraction of a second."""
+
+REST_MIN_S, REST_MAX_S = 0.1, 5.0
+"""How long to rest after a failure: twice as long each time."""
+
+SESSION_OPTIONS = " ".join(
+    f"-c {option}"
+    for option in (
+        "timezone=UTC",
+        "plan_cache_mode=force_generic_plan",
+        # Whatever the statistics say of a young table: a batch's rows are looked up by their keys.
+        "enable_seqscan=off",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+    )
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Standing(msgspec.Struct):
+    """How far one projection has come, and how it fares."""
+
+    position: int = 0
+    events: int = 0
+    """How many events this process has applied or, where they do not concern it, passed over."""
+    lag_s: float = 0.0
+    """How old the last batch's first event was when it was applied, by the database's clock."""
+    waiting_since: datetime | None = None
+    """When the first event was recorded that it has read and not applied, None where there is none."""
+    failures: int = 0
+    """How often a batch could not be applied."""
+    failures_in_a_row: int = 0
+    rests_until: float = 0.0
+    """When it is tried again after a failure, by the event loop's clock."""
+
+
+class Projector:
+    """Applies a feed to some projections, over one connection that is made anew when it is lost."""
+
+    def __init__(
+        self,
+        dsn: str,
+        feed: Feed,
+        projections: Sequence[Projection[Any]],
+        *,
+        batch_events_max: int = BATCH_EVENTS_MAX,
+    ) -> None:
+        self.standings: Mapping[str, Standing] = {projection.name: Standing() for projection in projections}
+        self.store_losses = 0
+        """How often the store was out of reach."""
+        self._dsn = dsn
+        self._feed = feed
+        self._projections = projections
+        self._batch_events_max = batch_events_max
+        self._connection: AsyncConnection[Any] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the log until `stop` is set, and finish what has been begun."""
+        pace = Pace(self._batch_events_max)
+        losses_in_a_row = 0
+        while not stop.is_set():
+            try:
+                wait_s = pace.wait_s(await self.advance())
+                losses_in_a_row = 0
+            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+                self.store_losses += 1
+                losses_in_a_row += 1
+                wait_s = _rest_s(losses_in_a_row)
+                log.warning("projector_lost_the_store", error=str(error).strip(), retry_in_s=wait_s)
+            await _wait(stop, wait_s)
+        await self.close()
+
+    async def advance(self) -> int:
+        """Take every projection one batch further; return how many events the longest batch had.
+
+        Raises psycopg.Error or OSError where the store is out of reach; nothing is half done then.
+        """
+        connection = await self._connected()
+        longest = 0
+        for position, projections in self._groups().items():
+            longest = max(longest, await self._advance_group(connection, projections, position))
+        return longest
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connected(self) -> AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            connection = await AsyncConnection.connect(
+                self._dsn,
+                autocommit=True,
+                prepare_threshold=0,
+                options=SESSION_OPTIONS,
+                application_name="ticketing-projector",
+            )
+            await checkpoints.begin(connection, self._projections)
+            reached = await checkpoints.positions(connection, self._projections)
+            for name, standing in self.standings.items():
+                standing.position = reached[name]
+            self._connection = connection
+        return self._connection
+
+    def _groups(self) -> Mapping[int, Sequence[Projection[Any]]]:
+        """Return those that are not resting, by the position at which they stand."""
+        now = asyncio.get_running_loop().time()
+        groups: dict[int, list[Projection[Any]]] = {}
+        for projection in self._projections:
+            standing = self.standings[projection.name]
+            if standing.rests_until <= now:
+                groups.setdefault(standing.position, []).append(projection)
+        return groups
+
+    async def _advance_group(
+        self, connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], after: int
+    ) -> int:
+        try:
+            events = await self._feed.read(after, self._batch_events_max)
+        except (psycopg.Error, OSError):
+            raise
+        except Exception:
+            log.exception("feed_cannot_be_read", after=after)
+            for projection in projections:
+                self._leave_behind(projection)
+            return 0
+        for projection in projections:
+            self.standings[projection.name].waiting_since = events[0].recorded_at if events else None
+        if events:
+            await self._apply_or_part(connection, projections, after, events)
+        return len(events)
+
+    async def _apply_or_part(
+        self,
+        connection: AsyncConnection[Any],
+        projections: Sequence[Projection[Any]],
+        after: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        """Apply the events in one transaction; where that fails, to each projection in one of its own."""
+        try:
+            await self._apply(connection, projections, after, events)
+        except Exception:
+            if connection.closed:
+                raise
+            if len(projections) == 1:
+                log.exception("projection_failed", projection=projections[0].name, after=after)
+                self._leave_behind(projections[0])
+                return
+            for projection in projections:
+                await self._apply_or_part(connection, [projection], after, events)
+
+    async def _apply(
+        self,
+        connection: AsyncConnection[Any],
+        projections: Sequence[Projection[Any]],
+        after: int,
+        events: Sequence[RecordedEvent],
+    ) -> None:
+        end = events[-1].position
+        async with connection.pipeline(), connection.transaction():
+            locked = await checkpoints.lock(connection, projections, self._dsn)
+            moving = [one for one in projections if after <= locked.positions[one.name] < end]
+            for projection in moving:
+                at = locked.positions[projection.name]
+                fresh = events if at == after else [one for one in events if one.position > at]
+                await projection.apply(connection, fresh)
+            if moving:
+                await checkpoints.move(connection, moving, end)
+        for projection in projections:
+            standing = self.standings[projection.name]
+            standing.failures_in_a_row = 0
+            standing.waiting_since = None
+            standing.position = locked.positions[projection.name]
+            if projection in moving:
+                standing.position = end
+                standing.events += len(events)
+                standing.lag_s = (locked.now - events[0].recorded_at).total_seconds()
+
+    def _leave_behind(self, projection: Projection[Any]) -> None:
+        standing = self.standings[projection.name]
+        standing.failures += 1
+        standing.failures_in_a_row += 1
+        now = asyncio.get_running_loop().time()
+        standing.rests_until = now + _rest_s(standing.failures_in_a_row)
+
+
+def _rest_s(failures_in_a_row: int) -> float:
+    return float(min(REST_MIN_S * 2 ** min(failures_in_a_row - 1, 10), REST_MAX_S))
+
+
+async def _wait(stop: asyncio.Event, wait_s: float) -> None:
+    """Wait so long, or until `stop` is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), wait_s)
