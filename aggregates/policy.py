@@ -1,7 +1,7 @@
 """The sale policy: what differs from concert to concert, recorded with it and changeable during the sale."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -59,12 +59,24 @@ class Policy(msgspec.Struct, frozen=True):
 def changed(policy: Policy, changes: Mapping[str, Any]) -> Policy:
     """Return `policy` with the fields named in `changes` set to these JSON values.
 
-    Raises ValidationFailed for a field that a policy does not have, or a value that it cannot take.
+    Times come back in UTC, as they are recorded. Raises ValidationFailed for a field that a policy does not
+    have, or a value that it cannot take.
     """
     unknown = sorted(set(changes) - set(Policy.__struct_fields__))
     if unknown:
         raise ValidationFailed("a sale policy has no such field", unknown[0])
     try:
-        return msgspec.convert({**msgspec.to_builtins(policy), **changes}, Policy)
+        return _in_utc(msgspec.convert({**msgspec.to_builtins(policy), **changes}, Policy))
     except msgspec.ValidationError as error:
         raise ValidationFailed(str(error)) from error
+    except OverflowError as error:
+        raise ValidationFailed("this time is out of range") from error
+
+
+def _in_utc(policy: Policy) -> Policy:
+    opens, closes = policy.sales_open_at, policy.sales_close_at
+    return msgspec.structs.replace(
+        policy,
+        sales_open_at=opens and opens.astimezone(UTC),
+        sales_close_at=closes and closes.astimezone(UTC),
+    )

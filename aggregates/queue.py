@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
-from aggregates.errors import QueueFull
+from aggregates.errors import QueueFull, TokenNotActive
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PerformanceName, StartTime, performance_name
 from aggregates.policy import Policy
@@ -157,8 +157,11 @@ def evolve(queue: Queue, event: QueueEvent, at: datetime) -> Queue:
             return replace(queue, active=queue.active - count)
         case SeatsSold(by_performance=sold):
             return replace(queue, unsold=_with_seats_sold(queue.unsold, sold))
-        case SeatsReturned(by_performance=back) | SeatsAdded(by_performance=back):
-            unsold = {name: queue.unsold.get(name, 0) + count for name, count in back.items()}
+        case SeatsReturned(by_performance=returned):
+            unsold = {name: left + returned.get(name, 0) for name, left in queue.unsold.items()}
+            return replace(queue, unsold=unsold)
+        case SeatsAdded(by_performance=added):
+            unsold = {name: queue.unsold.get(name, 0) + count for name, count in added.items()}
             return replace(queue, unsold={**queue.unsold, **unsold})
         case SeatsWithdrawn(date=day, start_time=start_time):
             begun = performance_name(day, start_time)
@@ -172,7 +175,7 @@ def evolve(queue: Queue, event: QueueEvent, at: datetime) -> Queue:
 def _with_seats_sold(
     unsold: Mapping[PerformanceName, int], sold: Mapping[PerformanceName, int]
 ) -> Mapping[PerformanceName, int]:
-    """Seats of a performance that has begun were withdrawn whole: selling them then changes nothing."""
+    """Of a performance that has begun all seats were withdrawn: selling one then changes nothing."""
     return {name: left - sold.get(name, 0) for name, left in unsold.items()}
 
 
@@ -201,9 +204,19 @@ def poll_after_ms(ahead: int, waiting: int) -> int:
 
     In a line of `waiting` people that obey, no more than POLLS_PER_SECOND_MAX ask in a second.
     """
-    line_share_ms = waiting * 1_000 // POLLS_PER_SECOND_MAX
+    line_share_ms = -(-waiting * 1_000 // POLLS_PER_SECOND_MAX)
     wanted_ms = max(line_share_ms, ahead * POLL_AFTER_MS_PER_PLACE)
     return min(max(wanted_ms, POLL_AFTER_MS_MIN), POLL_AFTER_MS_MAX)
+
+
+def still_waiting(queue: Queue, queue_number: int) -> TokenNotActive:
+    """Q7: the error that tells a waiting user their place, and when to ask again.
+
+    Those ahead who left early count until the gate has passed them.
+    """
+    place = queue_number - queue.head
+    retry_after_ms = poll_after_ms(place - 1, queue.waiting)
+    return TokenNotActive(place, retry_after_s=-(-retry_after_ms // 1_000))
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -221,7 +234,7 @@ class Draft(msgspec.Struct, frozen=True):
     freed: int = 0
     returned: Mapping[PerformanceName, int] = {}
     added: Mapping[PerformanceName, int] = {}
-    withdrawn: SeatsWithdrawn | None = None
+    withdrawn: tuple[date, StartTime] | None = None
     pause: bool | None = None
 
 
@@ -306,11 +319,13 @@ def add_seats(draft: Draft, performance: PerformanceName, count: int) -> Draft:
 
 
 def withdraw_seats(draft: Draft, day: date, start_time: StartTime) -> Draft:
-    """L2: a performance has begun; its unsold seats no longer count. Once withdrawn, nothing changes."""
-    unsold = draft.queue.unsold.get(performance_name(day, start_time))
-    if unsold is None:
+    """L2: a performance has begun; its unsold seats no longer count. Once withdrawn, nothing changes.
+
+    A batch withdraws one performance; another that begins at the same time waits for the next.
+    """
+    if draft.withdrawn is not None or performance_name(day, start_time) not in draft.queue.unsold:
         return draft
-    return msgspec.structs.replace(draft, withdrawn=SeatsWithdrawn(day, start_time, unsold))
+    return msgspec.structs.replace(draft, withdrawn=(day, start_time))
 
 
 def pause(draft: Draft) -> Draft:
@@ -342,10 +357,17 @@ def events(draft: Draft) -> list[QueueEvent]:
     if draft.added:
         recorded.append(SeatsAdded(sum(draft.added.values()), draft.added))
     if draft.withdrawn is not None:
-        recorded.append(draft.withdrawn)
+        recorded.append(_withdrawal(draft, *draft.withdrawn))
     if draft.pause is not None:
         recorded.append(QueuePaused() if draft.pause else QueueResumed())
     return recorded
+
+
+def _withdrawal(draft: Draft, day: date, start_time: StartTime) -> SeatsWithdrawn:
+    """Count what the batch's earlier events leave unsold, whatever the order of its commands."""
+    name = performance_name(day, start_time)
+    unsold = sum(counts.get(name, 0) for counts in (draft.queue.unsold, draft.returned, draft.added))
+    return SeatsWithdrawn(day, start_time, unsold)
 
 
 def _plus(

@@ -109,8 +109,7 @@ def hold(seat: Seat, held: SeatHeld, now: datetime) -> list[SeatEvent]:
         case Available():
             return [held]
         case Held() | Sold():
-            require_free({0: seat}, now)
-            raise AssertionError("a seat that is neither available nor lapsed is refused")
+            raise AssertionError("a seat that is not free is refused before it is held")
         case _:
             assert_never(seat)
 

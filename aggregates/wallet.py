@@ -139,9 +139,7 @@ def debit(wallet: Wallet, amount: int, payment_id: PaymentId) -> list[WalletEven
     return [WalletDebited(amount, payment_id)]
 
 
-def suspend_charging(
-    wallet: Wallet, reservation_id: ReservationId, until: datetime
-) -> list[WalletEvent]:
+def suspend_charging(reservation_id: ReservationId, until: datetime) -> list[WalletEvent]:
     """W3: forbid charging while this reservation is open."""
     return [WalletChargingSuspended(reservation_id, until)]
 
