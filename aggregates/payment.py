@@ -80,9 +80,7 @@ def owned(payment: Payment, user_id: UserId) -> PaymentCompleted | PaymentFailed
     return payment.attempt
 
 
-def refundable(
-    payment: Payment, attempt: PaymentCompleted | PaymentFailed
-) -> PaymentCompleted:
+def refundable(payment: Payment, attempt: PaymentCompleted | PaymentFailed) -> PaymentCompleted:
     """P4: return the payment to give back. Raises RefundNotAllowed if it failed or was refunded already."""
     if isinstance(attempt, PaymentFailed):
         raise RefundNotAllowed("This payment failed; no money was taken.")

@@ -43,7 +43,10 @@ class Policy(msgspec.Struct, frozen=True):
     max_seats_per_user: Annotated[int, Meta(ge=1, le=1_000)] = 4
     """Held and sold, per concert."""
     abandon_waiting_after_s: Annotated[int, Meta(ge=600, le=SECONDS_MAX)] | None = 600
-    """Silence after which a waiting token is cancelled; null for never. An obedient client may poll every 200 s."""
+    """Silence after which a waiting token is cancelled; null for never.
+
+    At least 600, because an obedient client may poll every 200 s.
+    """
     abandon_active_after_s: Seconds | None = None
     abandon_after_disconnect_s: Annotated[int, Meta(ge=0, le=SECONDS_MAX)] | None = None
     """So long after its last open stream closed a token is cancelled."""
