@@ -1,0 +1,1 @@
+"""Decisions and states of the aggregates, one module for each."""

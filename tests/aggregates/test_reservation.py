@@ -1,0 +1,114 @@
+"""Reservations: open until paid, released or lapsed; five failed payments (S3, P2–P4)."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+
+from aggregates import reservation
+from aggregates.errors import HoldExpired, RateLimited, ReservationNotFound, ReservationNotOpen
+from aggregates.reservation import (
+    RESERVATION,
+    Reservation,
+    ReservationCancelled,
+    ReservationConfirmed,
+    ReservationEvent,
+    ReservationExpired,
+    ReservationOpened,
+    ReservationPaymentFailed,
+)
+from tests.aggregates.given import (
+    ANN,
+    BEN,
+    CODE,
+    EVENING,
+    TODAY,
+    at,
+    given,
+    payment_of,
+    token_of,
+)
+from tests.aggregates.strategies import moments
+
+OPENED = ReservationOpened(token_of(ANN), ANN, CODE, TODAY, EVENING, (3, 4), 200_000, at("12:05"))
+FAILED = ReservationPaymentFailed(payment_of(ANN))
+CONFIRMED = ReservationConfirmed(payment_of(ANN))
+
+
+def fail(failing: Reservation, *, now: datetime) -> list[ReservationEvent]:
+    return reservation.fail_payment(failing, OPENED, payment_of(ANN), now)
+
+
+def test_a_reservation_belongs_to_who_opened_it() -> None:
+    given(RESERVATION, OPENED).when(reservation.owned, ANN).then_it_is(OPENED)
+
+
+def test_anothers_reservation_is_not_found_and_neither_is_one_that_never_was() -> None:
+    given(RESERVATION, OPENED).when(reservation.owned, BEN).then_refused(ReservationNotFound)
+    given(RESERVATION).when(reservation.owned, ANN).then_refused(ReservationNotFound)
+
+
+def test_p1_an_open_reservation_may_be_paid() -> None:
+    given(RESERVATION, OPENED, FAILED).when(reservation.require_open).then_it_may()
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ([CONFIRMED], ReservationNotOpen),
+        ([CONFIRMED, ReservationCancelled("refunded")], ReservationNotOpen),
+        ([ReservationCancelled("released")], ReservationNotOpen),
+        ([ReservationExpired()], HoldExpired),
+    ],
+)
+def test_p2_a_reservation_that_has_ended_says_how(
+    end: list[ReservationEvent], error: type[HoldExpired | ReservationNotOpen]
+) -> None:
+    given(RESERVATION, OPENED, *end).when(reservation.require_open).then_refused(error)
+
+
+@for_all(until=moments, now=moments)
+def test_p2_a_payment_is_in_time_until_the_deadline_and_not_at_it(until: datetime, now: datetime) -> None:
+    held = ReservationOpened(token_of(ANN), ANN, CODE, TODAY, EVENING, (3,), 100_000, until)
+    outcome = given(RESERVATION, held).its(lambda its: its.opened).when(reservation.require_in_time, now)
+    if now < until:
+        outcome.then_it_may()
+    else:
+        outcome.then_refused(HoldExpired)
+
+
+@for_all(st.integers(0, 12))
+def test_p3_five_failed_payments_are_recorded_and_no_more(failures: int) -> None:
+    outcome = given(RESERVATION, OPENED, *[FAILED] * failures).when(fail, now=at("12:04"))
+    if failures < 5:
+        outcome.then(FAILED)
+    else:
+        outcome.then_refused(RateLimited, retry_after_s=60)
+
+
+@for_all(left_us=st.integers(1, 600_000_000))
+def test_p3_a_refusal_of_a_sixth_attempt_always_says_when_to_try_again(left_us: int) -> None:
+    now = at("12:05") - timedelta(microseconds=left_us)
+    refused = given(RESERVATION, OPENED, *[FAILED] * 5).when(fail, now=now)
+    assert refused.refusal is not None
+    assert refused.refusal.retry_after_s is not None
+    assert 1 <= refused.refusal.retry_after_s <= 600
+
+
+def test_s3_an_open_reservation_expires_once() -> None:
+    given(RESERVATION, OPENED).when(reservation.expire).then(ReservationExpired())
+    for end in (ReservationExpired(), ReservationCancelled("left"), CONFIRMED):
+        given(RESERVATION, OPENED, end).when(reservation.expire).then()
+
+
+def test_s3_an_open_reservation_is_cancelled_once() -> None:
+    given(RESERVATION, OPENED).when(reservation.cancel, "left").then(ReservationCancelled("left"))
+    for end in (ReservationExpired(), ReservationCancelled("left")):
+        given(RESERVATION, OPENED, end).when(reservation.cancel, "left").then()
+
+
+def test_p4_a_refund_cancels_a_confirmed_reservation() -> None:
+    given(RESERVATION, OPENED, CONFIRMED).when(reservation.cancel, "refunded").then(
+        ReservationCancelled("refunded")
+    )
