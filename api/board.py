@@ -37,7 +37,7 @@ from infrastructure.tokens import Claims
 from projections import concerts, queue, seat_map
 from projections.concerts import ConcertFound
 from projections.queue import TokenFound
-from projections.reading import positions
+from projections.checkpoints import positions
 from projections.registry import PROJECTIONS
 from projections.seat_map import PerformanceFound
 
