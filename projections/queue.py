@@ -415,6 +415,13 @@ class Admissions(msgspec.Struct, frozen=True):
     last_at: datetime
 
 
+class Admitted(msgspec.Struct, frozen=True):
+    """How many were let in to one concert lately."""
+
+    code: ConcertCode
+    activated: int
+
+
 LINES: LiteralString = """
     SELECT queue.code, issued, head, active, paused, completed, expired, cancelled,
            coalesce(seats.unsold, 0)::bigint AS seats_left, changed_position
@@ -492,12 +499,13 @@ ADMISSIONS: LiteralString = """
 """
 
 ADMITTED: LiteralString = """
-    SELECT wanted.code, coalesce(sum(activated), 0)::bigint
+    SELECT wanted.code, coalesce(sum(activated), 0)::bigint AS activated
     FROM unnest(%(codes)s::text[], %(intervals_s)s::int[]) AS wanted (code, interval_s)
     LEFT JOIN {schema}.admissions AS admission
         ON admission.code = wanted.code
         AND admission.admitted_at >= statement_timestamp() - make_interval(secs => wanted.interval_s)
     GROUP BY wanted.code
+    ORDER BY wanted.code
 """
 
 
@@ -551,3 +559,11 @@ async def early_leavers(connection: AsyncConnection[Any]) -> Found[Sequence[Earl
 async def admissions_since(connection: AsyncConnection[Any], since: datetime) -> Found[Sequence[Admissions]]:
     """Return how many were let in after `since`, by concert."""
     return await find_all(connection, PROJECTION, ADMISSIONS, {"since": since}, Admissions)
+
+
+async def admitted_within(
+    connection: AsyncConnection[Any], intervals_s: Mapping[ConcertCode, int]
+) -> Found[Sequence[Admitted]]:
+    """Return how many each of these concerts has let in within its last so many seconds."""
+    parameters = {"codes": list(intervals_s), "intervals_s": list(intervals_s.values())}
+    return await find_all(connection, PROJECTION, ADMITTED, parameters, Admitted)
