@@ -1,0 +1,74 @@
+"""Silence: tokens whose owners have not been heard from for too long are cancelled (rule Q8)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from aggregates.ids import ConcertCode
+from commands.abandon_token import AbandonToken
+from commands.unit_of_work import Visit
+from infrastructure.read_models import ReadModels
+from infrastructure.silence import SilentToken, silent_active, silent_waiting
+from workers.sales import Sales
+from workers.suggester import Suggester
+
+PAGE_NUMBERS = 5_000
+PAGES_PER_ROUND = 4
+"""A round looks through so much of the lines, in a few ms a page; the next one goes on from there."""
+
+
+class _Page(NamedTuple):
+    """A stretch of one line."""
+
+    code: ConcertCode
+    allowed_s: int
+    after: int
+    last: int
+
+
+class Silence:
+    """Goes through the lines again and again, and looks at everyone who is active."""
+
+    def __init__(self, read_models: ReadModels, suggester: Suggester) -> None:
+        self._read_models = read_models
+        self._suggester = suggester
+        self._sales = Sales()
+        self._pages: Iterator[_Page] = iter(())
+
+    async def round(self) -> bool:
+        """Cancel the silent ones of some pages; the rest has time."""
+        async with self._read_models.connection() as connection:
+            await self._sales.refresh(connection)
+            silent = [*await self._silent_active(connection), *await self._silent_waiting(connection)]
+        await self._suggester.make(
+            self._sales.position,
+            {one.token_id: AbandonToken(Visit(one.code, one.token_id), one.user_id) for one in silent},
+        )
+        return False
+
+    async def _silent_active(self, connection: AsyncConnection[Any]) -> Sequence[SilentToken]:
+        allowed_s: Mapping[ConcertCode, int] = {
+            sale.concert.code: sale.concert.policy.abandon_active_after_s
+            for sale in self._sales
+            if sale.concert.policy.abandon_active_after_s is not None and sale.line.active
+        }
+        return (await silent_active(connection, allowed_s)).value if allowed_s else []
+
+    async def _silent_waiting(self, connection: AsyncConnection[Any]) -> Sequence[SilentToken]:
+        pages = list(islice(self._pages, PAGES_PER_ROUND))
+        if not pages:
+            self._pages = self._all_pages()
+            pages = list(islice(self._pages, PAGES_PER_ROUND))
+        silent: list[SilentToken] = []
+        for page in pages:
+            silent += (await silent_waiting(connection, *page)).value
+        return silent
+
+    def _all_pages(self) -> Iterator[_Page]:
+        for concert, line in list(self._sales):
+            allowed_s = concert.policy.abandon_waiting_after_s
+            if allowed_s is not None:
+                for after in range(line.head, line.issued, PAGE_NUMBERS):
+                    yield _Page(concert.code, allowed_s, after, after + PAGE_NUMBERS)
