@@ -104,14 +104,12 @@ def owned(reservation: Reservation, user_id: UserId) -> ReservationOpened:
 
 
 def require_open(reservation: Reservation) -> None:
-    """Raise HoldExpired where the reservation was recorded as expired, ReservationNotOpen where it ended."""
-    match reservation.status:
-        case ReservationStatus.OPEN:
-            return
-        case ReservationStatus.EXPIRED:
-            raise HoldExpired
-        case ReservationStatus.CONFIRMED | ReservationStatus.CANCELLED:
-            raise ReservationNotOpen
+    """Raise ReservationNotOpen where the reservation was paid, or given up.
+
+    Whether its time has run out is for `require_in_time` to say, the same before and after that is recorded.
+    """
+    if reservation.status in (ReservationStatus.CONFIRMED, ReservationStatus.CANCELLED):
+        raise ReservationNotOpen
 
 
 def require_in_time(opened: ReservationOpened, now: datetime) -> None:

@@ -54,18 +54,22 @@ def test_p1_an_open_reservation_may_be_paid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "error"),
+    "end",
     [
-        ([CONFIRMED], ReservationNotOpen),
-        ([CONFIRMED, ReservationCancelled("refunded")], ReservationNotOpen),
-        ([ReservationCancelled("released")], ReservationNotOpen),
-        ([ReservationExpired()], HoldExpired),
+        [CONFIRMED],
+        [CONFIRMED, ReservationCancelled("refunded")],
+        [ReservationCancelled("released")],
     ],
 )
-def test_p2_a_reservation_that_has_ended_says_how(
-    end: list[ReservationEvent], error: type[HoldExpired | ReservationNotOpen]
-) -> None:
-    given(RESERVATION, OPENED, *end).when(reservation.require_open).then_refused(error)
+def test_p2_a_reservation_that_was_paid_or_given_up_is_not_open(end: list[ReservationEvent]) -> None:
+    given(RESERVATION, OPENED, *end).when(reservation.require_open).then_refused(ReservationNotOpen)
+
+
+def test_p2_that_it_expired_is_told_by_its_deadline_whether_or_not_it_was_recorded() -> None:
+    expired = given(RESERVATION, OPENED, ReservationExpired())
+    expired.when(reservation.require_open).then_it_may()
+    late = OPENED.until
+    expired.its(lambda its: its.opened).when(reservation.require_in_time, late).then_refused(HoldExpired)
 
 
 @for_all(until=moments, now=moments)
