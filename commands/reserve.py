@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from aggregates import concert, reservation, seat, token, wallet
+from aggregates.errors import ValidationFailed
 from aggregates.ids import ConcertCode, ReservationId, StartTime, UserId
 from aggregates.reservation import ReservationOpened
 from aggregates.stream import Stream
@@ -43,9 +44,11 @@ class Reserved(msgspec.Struct, frozen=True):
 def handle(command: Reserve, unit_of_work: UnitOfWork) -> Reserved:
     """S1, S3–S5: hold all the seats for one reservation.
 
-    Checks in the order of domain.md: token, sales, performance, seats exist, open reservation, limit,
-    sold, held.
+    Checks in the order of domain.md: shape, concert, token, sales, performance, seats exist, open
+    reservation, limit, sold, held.
     """
+    if not command.seat_numbers or len(set(command.seat_numbers)) < len(command.seat_numbers):
+        raise ValidationFailed("name one seat at least, and each once", "seat_numbers")
     now, visit = unit_of_work.now, command.visit
     selling = concert.announced(unit_of_work.load(concert.stream(visit.code)))
     live = require_active(unit_of_work, visit, command.user_id)
