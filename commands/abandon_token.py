@@ -7,6 +7,7 @@ from typing import Any
 from aggregates import concert, token
 from aggregates.ids import TokenId, UserId
 from aggregates.stream import Stream
+from aggregates.token import TokenStatus
 from commands.command import Command, Handler, Peek
 from commands.settling import cancel_token, visit_streams
 from commands.unit_of_work import UnitOfWork, Visit
@@ -29,6 +30,8 @@ def handle(command: AbandonToken, unit_of_work: UnitOfWork) -> None:
     live = unit_of_work.load(token.stream(command.visit.code, command.user_id)).live
     if live is None or live.token_id != command.visit.token_id:
         return
+    if token.status(live, unit_of_work.now) is TokenStatus.EXPIRED:
+        return  # it has ended already (rule Q5), and is recorded as what it is
     policy = concert.announced(unit_of_work.load(concert.stream(command.visit.code))).policy
     waits = live.activated_at is None
     allowed_s = policy.abandon_waiting_after_s if waits else policy.abandon_active_after_s
