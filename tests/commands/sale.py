@@ -12,7 +12,7 @@ line together, as on the bus: one batch, unless a command ends it. All of it is 
 on a log in memory; `tests/commands/steps.py` says what can be done.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ class WithKey(NamedTuple):
     key: str
     caller: str
     request: bytes
+    reply: Callable[[Any], bytes]
 
 
 Asking = Command | WithKey
@@ -59,6 +60,8 @@ class Sale:
 
     def __init__(self, rules: ServiceRules | None = None) -> None:
         self.log = InMemoryEventLog(at("12:00"))
+        self.snapshots: Sequence[Known] = []
+        """What the last batch would have snapshotted."""
         self._rules = rules or ServiceRules()
         self._known: dict[str, Known] = {}
 
@@ -95,6 +98,7 @@ class Sale:
         keys = [submission.keyed.key for submission in submissions if submission.keyed is not None]
         reading = self.log.read(Wanted(list(self._known.values()), keys))
         decided = self._decide(submissions, reading)
+        self.snapshots = decided.writes.snapshots
         if decided.writes:
             self.log.append(decided.writes)
         self._known = reading.known
@@ -197,7 +201,7 @@ def keyed(
     command: Command, key: str = "key 1", *, caller: str | None = None, request: bytes = b"as asked"
 ) -> WithKey:
     """Let a command carry an idempotency key."""
-    return WithKey(command, key, caller or str(getattr(command, "user_id", "admin")), request)
+    return WithKey(command, key, caller or str(getattr(command, "user_id", "admin")), request, reply_to)
 
 
 def on(stream: Stream[Any], *events: Event) -> list[Pair]:
@@ -213,7 +217,7 @@ def _submission(command: Asking) -> Submission:
     if isinstance(command, Command):
         return Submission(command, uuid4(), uuid4())
     key = KeyOfCaller(command.caller, command.key)
-    return Submission(command.command, uuid4(), uuid4(), Keyed(key, command.request, reply_to))
+    return Submission(command.command, uuid4(), uuid4(), Keyed(key, command.request, command.reply))
 
 
 def reply_to(outcome: Any) -> bytes:
