@@ -1,0 +1,78 @@
+"""The audit's report on a terminal."""
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from audit.report import Report
+
+BREACHES_SHOWN_MAX = 50
+"""A terminal holds no more; `--json` has them all."""
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a report as tables."""
+    console.print(Group(_totals(report), *([_concerts(report)] if report.concerts else [])))
+    if report.breaches:
+        console.print(_breaches(report))
+    console.print(_verdict(report))
+
+
+def _totals(report: Report) -> Table:
+    table = Table(title=_title(report), title_justify="left", show_header=False, box=None)
+    wallets, payments = report.wallets, report.payments
+    table.add_row("wallets", f"{wallets.count:,}")
+    table.add_row("  charged", _won(wallets.charged))
+    table.add_row("  debited", _won(wallets.debited))
+    table.add_row("  refunded", _won(wallets.refunded))
+    table.add_row("  balance", _won(wallets.balance))
+    table.add_row("payments completed", f"{payments.completed:,}  ({_won(payments.amount_completed)})")
+    table.add_row("payments failed", f"{payments.failed:,}")
+    table.add_row("payments refunded", f"{payments.refunded:,}  ({_won(payments.amount_refunded)})")
+    if report.read_models is not None:
+        compared, different = report.read_models.compared, report.read_models.different
+        table.add_row("read models", f"{compared:,} rows compared, {different:,} different")
+    return table
+
+
+def _title(report: Report) -> str:
+    until = "" if report.at is None else f", up to {report.at.isoformat()}"
+    return f"Replayed {report.events:,} events, to position {report.position:,}{until}"
+
+
+def _concerts(report: Report) -> Table:
+    table = Table("concert", box=None, pad_edge=False)
+    for heading in ("numbers issued", "let in", "seats sold", "revenue"):
+        table.add_column(heading, justify="right")
+    for concert in report.concerts:
+        table.add_row(
+            Text(concert.code),
+            f"{concert.numbers_issued:,}",
+            f"{concert.activated:,}",
+            f"{concert.seats_sold:,}",
+            _won(concert.revenue),
+        )
+    return table
+
+
+def _breaches(report: Report) -> Table:
+    table = Table("rule", "stream", "positions", "what is wrong", title="Breaches", title_justify="left")
+    for breach in report.breaches[:BREACHES_SHOWN_MAX]:
+        positions = ", ".join(map(str, breach.positions))
+        table.add_row(breach.rule, Text(breach.stream), positions, Text(breach.detail))
+    if len(report.breaches) > BREACHES_SHOWN_MAX:
+        table.add_row("", "", "", f"and {len(report.breaches) - BREACHES_SHOWN_MAX:,} more (see --json)")
+    return table
+
+
+def _verdict(report: Report) -> Text:
+    if report.ok:
+        return Text("Every rule was kept.", style="bold green")
+    different = report.read_models.different if report.read_models else 0
+    found = [f"{len(report.breaches):,} breaches"] if report.breaches else []
+    found += [f"{different:,} rows of read models differ"] if different else []
+    return Text(f"Not all is well: {', '.join(found)}.", style="bold red")
+
+
+def _won(amount: int) -> str:
+    return f"{amount:,} won"

@@ -1,0 +1,63 @@
+"""How `ticketing` talks to a person: lines on two streams, one line for what went wrong, and exit codes."""
+
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, Final, NoReturn
+
+from rich.console import Console
+from typer import TyperException
+from typer.core import TyperGroup
+
+out: Final = Console(highlight=False, soft_wrap=True)
+"""What was asked for goes here."""
+err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and what went wrong go here, so that output can be piped."""
+
+
+class ExitCode(IntEnum):
+    """What a script can tell by how `ticketing` ended."""
+
+    DONE = 0
+    RULE_BROKEN = 1
+    WRONG_INPUT = 2
+    """A wrong option, setting or file."""
+    NOT_AVAILABLE = 3
+    """Something it needs cannot be reached, or is taken."""
+
+
+EXIT_CODES_HELP: Final = (
+    "Exit codes: 0 done; 1 a rule was broken; 2 a wrong option, setting or file; "
+    "3 something needed cannot be reached, or is taken (database, service, port, data folder)."
+)
+
+
+class Failure(TyperException):
+    """Something that the user can put right, said in one line."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.NOT_AVAILABLE) -> None:
+        super().__init__(" ".join(message.split()))
+        self.exit_code = exit_code
+
+
+class OneLineErrors(TyperGroup):
+    """A command group that says what went wrong in one line, without boxes and tracebacks."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command; every end is an exit code."""
+        try:
+            code = super().main(args, *rest, **{**extra, "standalone_mode": False})
+        except TyperException as error:
+            _say_and_exit(error)
+        sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _say_and_exit(error: TyperException) -> NoReturn:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is None:
+        err.print(f"ticketing: {message}", markup=False)
+    else:
+        path = context.command_path
+        err.print(f"{path}: {message} (See '{path} --help'.)", markup=False)
+    sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""A crowd of simulated buyers that go the whole way over HTTP."""

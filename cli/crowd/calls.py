@@ -1,0 +1,186 @@
+"""The calls that buyers make, through a bounded number of sockets, each measured by its name."""
+
+import asyncio
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+import aiohttp
+import msgspec
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_S: Final = 30
+"""Longer than the service lets any call take: its append deadline is 5 s, its longest wait 2 s."""
+
+LOST_CALLS_MAX: Final = 8
+"""A buyer whose call got no answer so often in a row gives up: with the pauses, after about 15 s."""
+
+PAUSE_S_MIN: Final = 0.1
+PAUSE_S_MAX: Final = 4.0
+
+REPEATABLE: Final = frozenset(
+    {"OVERLOADED", "TRY_AGAIN", "STORE_UNAVAILABLE", "READ_MODEL_BEHIND", "QUEUE_FULL", "RATE_LIMITED"}
+)
+"""Refusals that pass with time: after their Retry-After the same call is made again."""
+
+HTTP_ERROR: Final = 400
+
+
+class NoAnswer(Exception):
+    """The service did not answer, however often it was asked."""
+
+
+class Problem(Exception):
+    """A refusal: the service answered with a problem document."""
+
+    def __init__(self, name: str, code: str, members: Mapping[str, Any], position: int = 0) -> None:
+        super().__init__(f"{name}: {code}")
+        self.code = code
+        self.members = members
+        self.position = position
+        """The log position that it reflects, 0 where it names none."""
+
+
+class UnexpectedAnswer(Exception):
+    """The service answered with something that is not in its contract."""
+
+
+class Reply(NamedTuple):
+    """A good answer."""
+
+    status: int
+    body: bytes
+    position: int
+    """The log position that it reflects, 0 where it names none."""
+
+    def read(self, shape: type[T]) -> T:
+        """Decode the body. Raises UnexpectedAnswer."""
+        try:
+            return msgspec.json.decode(self.body, type=shape)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(f"{self.status}, but {error}") from error
+
+
+class _ProblemBody(msgspec.Struct):
+    code: str
+
+
+class Measured:
+    """What all calls together have shown so far."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+        """How long the answered calls took, by call."""
+        self.refusals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Problem codes, by call."""
+        self.unexpected: Counter[str] = Counter()
+        """What no contract documents: an unknown code, a 500, a lost connection, an answer we cannot read."""
+        self.seconds_for_a_socket: list[float] = []
+        """How long calls waited in this process until one of its sockets was free."""
+        self.position = 0
+        """The latest log position that any answer named."""
+
+    @property
+    def count(self) -> int:
+        """How many calls were answered."""
+        return sum(map(len, self.seconds.values()))
+
+
+class Service:
+    """The running service, as the crowd reaches it."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, connections: int) -> None:
+        """`url` is that of the API's version, without a slash at its end."""
+        self.measured = Measured()
+        self._session = session
+        self._url = url
+        self._sockets = asyncio.Semaphore(connections)
+
+    async def call(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Make one call, again and again where that makes sense, and return its good answer.
+
+        A command must carry an Idempotency-Key: whoever lost an answer asks again with the same key.
+        Raises Problem, NoAnswer, UnexpectedAnswer.
+        """
+        content = None if body is None else msgspec.json.encode(body)
+        lost = 0
+        while True:
+            try:
+                return await self._attempt(name, method, path, content, headers or {})
+            except _AskAgain as again:
+                await asyncio.sleep(again.after_s * _chance(1, 1.25))
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                lost += 1
+                self.measured.unexpected[f"{name}: {type(error).__name__}"] += 1
+                if lost == LOST_CALLS_MAX:
+                    raise NoAnswer(f"{name}: {str(error) or type(error).__name__}") from error
+                await asyncio.sleep(min(PAUSE_S_MAX, PAUSE_S_MIN * 2**lost) * _chance(0.5, 1))
+
+    async def _attempt(
+        self, name: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Reply:
+        asked = time.perf_counter()
+        async with self._sockets:
+            started = time.perf_counter()
+            async with self._session.request(
+                method, self._url + path, data=body, headers=_all_headers(body, headers)
+            ) as response:
+                content = await response.read()
+            ended = time.perf_counter()
+        self.measured.seconds_for_a_socket.append(started - asked)
+        self.measured.seconds[name].append(ended - started)
+        position = _position(response)
+        self.measured.position = max(self.measured.position, position)
+        if response.status >= HTTP_ERROR:
+            raise self._refusal(name, response, content)
+        return Reply(response.status, content, position)
+
+    def _refusal(self, name: str, response: aiohttp.ClientResponse, content: bytes) -> Exception:
+        code = _code(content)
+        if code is None:
+            self.measured.unexpected[f"{name}: {response.status} without a problem document"] += 1
+            return UnexpectedAnswer(f"{response.status} without a problem document")
+        self.measured.refusals[name][code] += 1
+        retry_after = response.headers.get("Retry-After", "")
+        if code in REPEATABLE and retry_after.isdecimal():
+            return _AskAgain(int(retry_after))
+        return Problem(name, code, msgspec.json.decode(content), _position(response))
+
+
+class _AskAgain(Exception):
+    """The refusal passes with time."""
+
+    def __init__(self, after_s: int) -> None:
+        super().__init__(after_s)
+        self.after_s = after_s
+
+
+def _all_headers(body: bytes | None, headers: Mapping[str, str]) -> Mapping[str, str]:
+    return headers if body is None else {**headers, "Content-Type": "application/json"}
+
+
+def _position(response: aiohttp.ClientResponse) -> int:
+    position = response.headers.get("Log-Position", "")
+    return int(position) if position.isdecimal() else 0
+
+
+def _chance(low: float, high: float) -> float:
+    return random.uniform(low, high)  # noqa: S311 (so that those who try again do not come all at once)
+
+
+def _code(content: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(content, type=_ProblemBody).code
+    except msgspec.DecodeError:
+        return None

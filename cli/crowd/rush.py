@@ -1,0 +1,141 @@
+"""One rush from its first look at the service to the audit of its log."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+
+from audit.audit import run as audit_log
+from audit.report import Report
+from cli.console import ExitCode, Failure, err
+from cli.crowd import service_audit
+from cli.crowd.answers import Concert, Concerts
+from cli.crowd.calls import REQUEST_TIMEOUT_S, NoAnswer, Service, UnexpectedAnswer
+from cli.crowd.crowd import Crowd
+from cli.crowd.display import show_progress
+from cli.crowd.report import RushReport, report
+from cli.crowd.visit import Visit, Wish
+from cli.environment import database_failures
+from infrastructure.data_folder import DataFolder, DataFolderError
+from infrastructure.settings import Settings
+
+FIRST_LOOK_S_MAX: Final = 5
+"""Where nothing answers at all, this says so soon."""
+
+
+class Rush(NamedTuple):
+    """What was asked for."""
+
+    url: str
+    arrival: str
+    """How the arrivals came about, in words."""
+    arrivals: Sequence[float]
+    connections: int
+    wish: Wish
+    audited: bool
+
+
+class Outcome(NamedTuple):
+    """What a rush comes to."""
+
+    report: RushReport
+    found: Report | None
+    """What the audit found; None where the log was not audited."""
+
+
+def run(rush: Rush, settings: Settings) -> Outcome:
+    """Run it, and show on standard error how it goes. Raises Failure."""
+    if sys.platform == "win32":
+        return asyncio.run(_run(rush, settings))
+    import uvloop
+
+    return uvloop.run(_run(rush, settings))
+
+
+async def _run(rush: Rush, settings: Settings) -> Outcome:
+    connector = aiohttp.TCPConnector(limit=rush.connections)
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        await _require_on_sale(session, rush)
+        service = Service(session, f"{rush.url}/api/v1", rush.connections)
+        crowd = Crowd(service, rush.wish, rush.arrivals)
+        began_at = time.perf_counter()
+        visits = await _watched(crowd)
+        summed = report(
+            concert=rush.wish.concert,
+            url=rush.url,
+            arrival=rush.arrival,
+            visits=visits,
+            measured=service.measured,
+            seconds=crowd.seconds,
+            seconds_in_all=time.perf_counter() - began_at,
+        )
+        found = await _audit(service, rush, settings) if rush.audited else None
+        return Outcome(msgspec.structs.replace(summed, audit=found), found)
+
+
+async def _require_on_sale(session: aiohttp.ClientSession, rush: Rush) -> None:
+    """Fail early, and in one line, where no buyer could get anywhere."""
+    code = rush.wish.concert
+    try:
+        async with asyncio.timeout(FIRST_LOOK_S_MAX):
+            async with session.get(f"{rush.url}/api/v1/concerts/{quote(code, safe='')}") as response:
+                concert = Concert.of(await response.read())
+            async with session.get(f"{rush.url}/api/v1/concerts") as response:
+                concerts = Concerts.of(await response.read())
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise Failure(f"no service answers at {rush.url} ({reason}): start it with `ticketing up`") from None
+    if concerts is None:
+        raise Failure(f"what answers at {rush.url} is not this service")
+    if concert is None:
+        codes = ", ".join(item.code for item in concerts.items) or "none"
+        raise Failure(f"--concert: there is no {code} at {rush.url}; there is {codes}", ExitCode.WRONG_INPUT)
+    if concert.sales != "OPEN":
+        raise Failure(f"{code} is not on sale: open it with POST /api/v1/admin/concerts/{code}/sales/open")
+
+
+async def _watched(crowd: Crowd) -> Sequence[Visit]:
+    watching = asyncio.create_task(show_progress(crowd, err))
+    try:
+        return await crowd.run()
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def _audit(service: Service, rush: Rush, settings: Settings) -> Report | None:
+    """Have the service audit its log, or audit it from here, or say why neither can be."""
+    admin_key = _admin_key(rush, settings)
+    if admin_key is not None:
+        try:
+            return await service_audit.audit(service, admin_key, lambda _: None)
+        except (service_audit.AuditFailed, NoAnswer, UnexpectedAnswer) as error:
+            raise Failure(f"the rush is over, but its audit failed: {error}") from None
+    if settings.database_url is None:
+        err.print("The log was not audited: set TICKETING_ADMIN_KEY to the service's, or DATABASE_URL.")
+        return None
+    dsn = settings.database_url.get_secret_value()
+    with database_failures(settings):
+        return await asyncio.to_thread(audit_log, dsn)
+
+
+def _admin_key(rush: Rush, settings: Settings) -> str | None:
+    """The key of the settings; the data folder's goes to the service of this machine alone."""
+    if settings.admin_key is not None:
+        return settings.admin_key.get_secret_value()
+    parts = urlsplit(rush.url)
+    if (parts.hostname, parts.port) != (settings.host, settings.port):
+        return None
+    try:
+        secrets = DataFolder(settings.data_dir).known_secrets()
+    except DataFolderError as error:
+        raise Failure(str(error)) from None
+    return None if secrets is None else secrets.admin_key

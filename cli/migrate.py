@@ -1,0 +1,27 @@
+"""`ticketing migrate`: creates or upgrades the schema."""
+
+from cli.console import out
+
+HELP = """Create or upgrade the schema of the database in DATABASE_URL.
+
+`ticketing up` does it by itself. The processes for production (api, project, timer) refuse to start on a \
+schema that is not theirs. Migrating again changes nothing, and several may do it at once.
+
+\b
+Example:
+  DATABASE_URL=postgresql://ticketing@db/ticketing ticketing migrate
+"""
+
+
+def command() -> None:
+    """Migrate, and say what was done."""
+    from cli.environment import database_failures, database_url, settings_or_fail
+    from infrastructure import schema
+
+    settings = settings_or_fail()
+    with database_failures(settings):
+        applied = schema.migrate(database_url(settings))
+    if not applied:
+        out.print("The schema is up to date.")
+    for name in applied:
+        out.print(f"applied {name}", markup=False)

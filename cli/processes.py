@@ -1,0 +1,86 @@
+"""`ticketing api`, `project`, `timer`: one process each, any number of each, for production."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from infrastructure.settings import Settings
+
+API_HELP = """Serve the API in one process, until SIGTERM or Ctrl-C.
+
+Needs DATABASE_URL and TICKETING_TOKEN_SECRET, and a schema made by `ticketing migrate`. \
+Several processes may share one inherited listening socket (--fd), or stand behind a proxy with a port each.
+
+\b
+Examples:
+  export DATABASE_URL=postgresql://ticketing@db/ticketing
+  export TICKETING_TOKEN_SECRET=…
+  ticketing api
+"""
+
+PROJECT_HELP = """Keep the read models up to date in one process, until SIGTERM or Ctrl-C.
+
+Needs DATABASE_URL, and a schema made by `ticketing migrate`. Any number may run at once.
+
+\b
+Example:
+  DATABASE_URL=postgresql://ticketing@db/ticketing ticketing project
+"""
+
+TIMER_HELP = """Do what becomes due: let people in, end holds and tokens, open and close sales.
+
+Runs until SIGTERM or Ctrl-C. Needs DATABASE_URL, and a schema made by `ticketing migrate`. \
+Any number may run: one leads, the others stand by.
+
+\b
+Example:
+  DATABASE_URL=postgresql://ticketing@db/ticketing ticketing timer
+"""
+
+
+def api(
+    fd: Annotated[
+        int | None,
+        typer.Option(min=0, help="Serve on this inherited listening socket, in place of TICKETING_PORT."),
+    ] = None,
+) -> None:
+    """Serve the API."""
+    from api import server
+    from cli.environment import require_schema, settings_failures, settings_or_fail
+    from cli.listening import inherited, listen
+    from cli.one_process import run_process
+
+    settings = settings_or_fail()
+    with settings_failures():
+        _ = settings.required_token_secrets
+    require_schema(settings)
+    descriptor = listen(settings).detach() if fd is None else inherited(fd)
+
+    async def serve(settings: "Settings", _stop: asyncio.Event) -> None:
+        await server.run(settings, settings.required_database_url, fd=descriptor)
+
+    run_process(settings, serve)
+
+
+def project() -> None:
+    """Run a projector."""
+    from cli.environment import require_schema, settings_or_fail
+    from cli.one_process import run_process
+    from workers import projector
+
+    settings = settings_or_fail()
+    require_schema(settings)
+    run_process(settings, projector.run)
+
+
+def timer() -> None:
+    """Run a timer."""
+    from cli.environment import require_schema, settings_or_fail
+    from cli.one_process import run_process
+    from workers import timer as timer_process
+
+    settings = settings_or_fail()
+    require_schema(settings)
+    run_process(settings, timer_process.run)
