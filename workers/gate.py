@@ -6,7 +6,7 @@ is that the gate does not stick, and that nobody knocks in vain.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -19,7 +19,7 @@ from commands.let_in import LetIn, Suggestion
 from infrastructure.queue_numbers import find_owner
 from infrastructure.read_models import ReadModels
 from projections import queue
-from projections.queue import Line
+from projections.queue import Line, TokenFound
 from workers.sales import Sale, Sales
 from workers.suggester import send
 
@@ -35,7 +35,13 @@ LOOK_UPS_MAX = 20
 AGAIN_AFTER_S = 1.0
 """When to knock again, without any news, after a command that let nobody in."""
 
+LOOKED_UP_MAX = 10_000
+"""So many of them are remembered."""
+
 Connection = AsyncConnection[Any]
+
+Place = tuple[int, TokenFound | None]
+"""A queue number and its token."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +51,7 @@ class _Knock(NamedTuple):
 
     last_number: int
     news: int
-    """The position of the last change of the line that it was made from."""
+    """The position of the last change of the sale that it was made from."""
     answered_at: int
     """The log's position at which it was decided."""
     again_at: float
@@ -68,59 +74,54 @@ class Gate:
         """Suggest whom to let in everywhere; return whether more may follow at once."""
         async with self._read_models.connection() as connection:
             await self._sales.refresh(connection)
-            open_sales = [sale for sale in self._sales if _is_open(sale) and self._has_news(sale.line)]
+            open_sales = [sale for sale in self._sales if _is_open(sale) and self._has_news(sale)]
             admitted = await _admitted(connection, open_sales)
             suggested = [
-                (sale.line, await self._suggest(connection, sale.line, _room(sale, admitted)))
-                for sale in open_sales
+                (sale, await self._suggest(connection, sale, _room(sale, admitted))) for sale in open_sales
             ]
-        fresh = [(line, numbers) for line, numbers in suggested if self._is_fresh(line, numbers)]
-        await asyncio.gather(*(self._knock(line, numbers) for line, numbers in fresh))
+        fresh = [(sale, numbers) for sale, numbers in suggested if self._is_fresh(sale, numbers)]
+        await asyncio.gather(*(self._knock(sale, numbers) for sale, numbers in fresh))
         return any(len(numbers) == LET_IN_MAX for _, numbers in fresh)
 
-    def _has_news(self, line: Line) -> bool:
-        """After a command that let nobody in, wait for something to happen to the line, or for a while."""
-        knock = self._knocks.get(line.code)
-        return knock is None or knock.news != line.changed_position or knock.again_at <= time.monotonic()
+    def _has_news(self, sale: Sale) -> bool:
+        """After a command that let nobody in, wait for something to happen to the sale, or for a while."""
+        knock = self._knocks.get(sale.line.code)
+        return knock is None or knock.news != sale.changed_position or knock.again_at <= time.monotonic()
 
-    def _is_fresh(self, line: Line, numbers: Sequence[Suggestion]) -> bool:
+    def _is_fresh(self, sale: Sale, numbers: Sequence[Suggestion]) -> bool:
         """Before the read model has seen the last answer, only numbers beyond the last ones are worth it."""
         if not numbers:
             return False
-        knock = self._knocks.get(line.code)
+        knock = self._knocks.get(sale.line.code)
         return (
             knock is None
             or self._sales.position >= knock.answered_at
             or numbers[-1].queue_number > knock.last_number
         )
 
-    async def _knock(self, line: Line, numbers: Sequence[Suggestion]) -> None:
-        for answer in await send(self._bus, self._leads, [LetIn(line.code, tuple(numbers))]):
+    async def _knock(self, sale: Sale, numbers: Sequence[Suggestion]) -> None:
+        code = sale.line.code
+        for answer in await send(self._bus, self._leads, [LetIn(code, tuple(numbers))]):
             failed = isinstance(answer.outcome, Exception)
-            self._knocks[line.code] = _Knock(
+            self._knocks[code] = _Knock(
                 0 if failed else numbers[-1].queue_number,
-                line.changed_position,
+                sale.changed_position,
                 0 if failed else answer.position,
                 time.monotonic() + AGAIN_AFTER_S,
             )
 
-    async def _suggest(self, connection: Connection, line: Line, room: int) -> Sequence[Suggestion]:
+    async def _suggest(self, connection: Connection, sale: Sale, room: int) -> Sequence[Suggestion]:
         """The next numbers with their users: as many as there is room for, and those that have ended."""
+        line = sale.line
         if room == 0 and self._looked_at.get(line.code) == line.changed_position:
             return []
         self._looked_at[line.code] = line.changed_position
-        limit = min(LET_IN_MAX, room + ENDED_AHEAD_MAX)
-        found = (await queue.in_line(connection, line.code, after=line.head, limit=limit)).value
-        last = min(found[-1].queue_number if len(found) == limit else line.issued, line.head + LET_IN_MAX)
-        by_number = {token.queue_number: token for token in found}
+        in_line = await _next_in_line(connection, line, min(LET_IN_MAX, room + ENDED_AHEAD_MAX))
         suggestions: list[Suggestion] = []
         look_ups = 0
-        for number in range(line.head + 1, last + 1):
-            token = by_number.get(number)
-            if token is None or token.status is TokenStatus.WAITING:
-                room -= 1
+        for number, token in _that_fit(in_line, room):
             look_ups += token is None
-            if room < 0 or look_ups > LOOK_UPS_MAX:
+            if look_ups > LOOK_UPS_MAX:
                 break
             user_id = token.user_id if token else await self._look_up(connection, line.code, number)
             if user_id is None:
@@ -132,9 +133,30 @@ class Gate:
         """Find in the log whose number it is; what was found once is remembered."""
         key = (code, number)
         if key not in self._looked_up:
+            if len(self._looked_up) >= LOOKED_UP_MAX:
+                self._looked_up.clear()
             self._looked_up[key] = await find_owner(connection, code, number)
             log.warning("number_looked_up", concert=code, number=number, found=bool(self._looked_up[key]))
         return self._looked_up[key]
+
+
+async def _next_in_line(connection: Connection, line: Line, limit: int) -> Sequence[Place]:
+    """The numbers after the head, each with its token, or None where the read model lacks it."""
+    found = (await queue.in_line(connection, line.code, after=line.head, limit=limit)).value
+    last = found[-1].queue_number if len(found) == limit else line.issued
+    by_number = {token.queue_number: token for token in found}
+    numbers = range(line.head + 1, min(last, line.head + LET_IN_MAX) + 1)
+    return [(number, by_number.get(number)) for number in numbers]
+
+
+def _that_fit(in_line: Iterable[Place], room: int) -> Iterator[Place]:
+    """Go through the line up to the first who waits and for whom there is no room."""
+    for number, token in in_line:
+        if token is None or token.status is TokenStatus.WAITING:
+            room -= 1
+        if room < 0:
+            return
+        yield number, token
 
 
 def _is_open(sale: Sale) -> bool:

@@ -17,6 +17,11 @@ class Sale(NamedTuple):
     concert: ConcertFound
     line: Line
 
+    @property
+    def changed_position(self) -> int:
+        """Where the log last changed anything about it."""
+        return max(self.concert.changed_position, self.line.changed_position)
+
 
 class Sales:
     """All concerts, read once and then only as they change."""
