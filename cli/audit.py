@@ -11,8 +11,7 @@ import typer
 from cli.console import ExitCode, Failure, err, out
 
 if TYPE_CHECKING:
-    from audit.audit import Progress
-    from audit.ledger import CsvLedger
+    from audit import CsvLedger, Progress
 
 HELP = """Replay the log, and nothing but the log, and find every breach of a rule.
 
@@ -46,7 +45,7 @@ def command(
     """Replay, and print what was found as a table or as JSON."""
     import msgspec
 
-    from audit.audit import run
+    from audit import run
     from cli.audit_report import show
     from cli.environment import database_failures, database_url, settings_or_fail
 
@@ -81,7 +80,7 @@ def _moment(text: str) -> datetime:
 
 
 def _ledger(folder: Path | None) -> "AbstractContextManager[CsvLedger | None]":
-    from audit.ledger import CsvLedger
+    from audit import CsvLedger
 
     if folder is None:
         return nullcontext()

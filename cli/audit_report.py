@@ -4,7 +4,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from audit.report import Report
+from audit import Report
 
 BREACHES_SHOWN_MAX = 50
 """A terminal holds no more; `--json` has them all."""

@@ -81,6 +81,13 @@ async def log_is_empty(dsn: str) -> bool:
         return (await cursor.fetchall())[0] == (True,)
 
 
+async def is_announced(dsn: str, code: ConcertCode) -> bool:
+    """Tell whether the log knows this concert."""
+    async with await AsyncConnection.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+        cursor = await connection.execute(EVENTS_OF_STREAM, [concert.stream(code).id])
+        return bool(await cursor.fetchall())
+
+
 async def load(dsn: str, catalogue: Catalogue) -> Sequence[Loaded]:
     """Load a catalogue; loading it again changes nothing. Raises NotLoaded."""
     async with (

@@ -3,15 +3,24 @@
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 from rich.console import Console
 from typer import TyperException
 from typer.core import TyperGroup
 
-out: Final = Console(highlight=False, soft_wrap=True)
+WIDTH_OF_FILES: Final = 120
+"""Tables in a file or a pipe are as wide as they need; a terminal says how wide it is."""
+
+
+def _console(stream: TextIO, *, stderr: bool) -> Console:
+    width = None if stream.isatty() else WIDTH_OF_FILES
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+out: Final = _console(sys.stdout, stderr=False)
 """What was asked for goes here."""
-err: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+err: Final = _console(sys.stderr, stderr=True)
 """Progress and what went wrong go here, so that output can be piped."""
 
 

@@ -75,10 +75,12 @@ def command(
     audited: Annotated[bool, typer.Option("--audit/--no-audit", help="Audit the log afterwards.")] = True,
 ) -> None:
     """Run the crowd, print the report, keep it, and end as the audit says."""
+    import msgspec
+
     from cli.audit_report import show
     from cli.crowd.arrivals import WrongArrivals, arrivals
     from cli.crowd.display import show_report
-    from cli.crowd.rush import Rush, run
+    from cli.crowd.rush import Rush, audit, run
     from cli.crowd.visit import Wish
     from cli.environment import settings_or_fail
 
@@ -94,14 +96,16 @@ def command(
     if json is not None:
         _require_writable(json)
     wish = Wish(concert, seats_per_buyer, charge or SEAT_PRICE_GUESS * seats_per_buyer, patience, poll_every)
-    report, found = run(
-        Rush(_checked_url(url, settings), arrival, coming, connections, wish, audited), settings
-    )
+    rush = Rush(_checked_url(url, settings), arrival, coming, connections, wish)
+    report = run(rush)
     show_report(report, out)
-    if found is not None:
-        show(found, out)
     if json is not None:
         _write(json, report)
+    found = audit(rush, settings, report.position) if audited else None
+    if found is not None:
+        show(found, out)
+        if json is not None:
+            _write(json, msgspec.structs.replace(report, audit=found))
     if report.contradictions or (found is not None and not found.ok):
         raise typer.Exit(ExitCode.RULE_BROKEN)
 

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from aggregates.ids import ConcertCode
 from cli.catalogue_file import SAMPLE, WrongCatalogue, read
-from cli.catalogue_loading import NotLoaded, load, log_is_empty
+from cli.catalogue_loading import NotLoaded, is_announced, load, log_is_empty
 from cli.console import Failure, err, out
 from cli.environment import database_failures
 from cli.one_process import LIFELINE_VARIABLE
@@ -28,6 +29,9 @@ API_STOPS_WITHIN_S: Final = 6.0
 
 WORKERS_STOP_WITHIN_S: Final = 1.5
 """Their rounds are short. With PostgreSQL's stop it adds up to less than the 10 s that we have."""
+
+SAMPLE_CONCERT: Final = ConcertCode("FIVE-NIGHTS")
+"""The first of the sample catalogue, if it was loaded."""
 
 READY_POLL_S: Final = 0.05
 READY_ASK_S_MAX: Final = 2.0
@@ -48,6 +52,8 @@ def run(
 async def _until_told_to_stop(service: "_WholeService", *, sample: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # started by nohup: it is to outlive the terminal
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     running = asyncio.create_task(service.run(sample=sample))
     stopping = asyncio.create_task(stop.wait())
@@ -100,7 +106,7 @@ class _WholeService:
         except ChildFailed as failure:
             raise Failure(str(failure)) from None
         await self._until_ready()
-        self._say_where(time.monotonic() - began_at)
+        self._say_where(time.monotonic() - began_at, await _next_step(self._dsn))
         await keep_logs_short(self._log_files)
 
     async def stop(self) -> None:
@@ -178,7 +184,7 @@ class _WholeService:
                 patient_until = clock() + READY_EXPECTED_WITHIN_S
                 err.print(f"Still not ready; the logs may say why: {self._folder.logs}", markup=False)
 
-    def _say_where(self, seconds: float) -> None:
+    def _say_where(self, seconds: float, next_step: str) -> None:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         url = f"http://{host}:{self._settings.port}"
         for line in (
@@ -186,7 +192,7 @@ class _WholeService:
             f"  API        {url}  (docs: {url}/docs)",
             f"  admin key  {self._admin_key_in_words()}",
             f"  data, logs {self._folder.path}, {self._folder.logs}",
-            f"  try        {_own_name()} rush --buyers 1000 --concert FIVE-NIGHTS",
+            f"  try        {_own_name()} {next_step}",
             "Ctrl-C stops it; the data stays.",
         ):
             out.print(line, markup=False)
@@ -197,6 +203,13 @@ class _WholeService:
             return f"as in {PREFIX}ADMIN_KEY"
         place = f"in {self._folder.path / 'secrets.json'}"
         return f"{self._folder.secrets().admin_key}  ({place})" if out.is_terminal else place
+
+
+async def _next_step(dsn: str) -> str:
+    """What can be done with what there is."""
+    if await is_announced(dsn, SAMPLE_CONCERT):
+        return f"rush --buyers 1000 --concert {SAMPLE_CONCERT}"
+    return "catalogue load FILE"
 
 
 async def _is_ready(listener: socket.socket) -> bool:

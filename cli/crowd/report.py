@@ -75,6 +75,8 @@ class RushReport(msgspec.Struct, frozen=True):
     calls: Sequence[CallReport]
     unexpected: Mapping[str, int]
     """What the API's contract does not tell a buyer to expect."""
+    position: int
+    """The latest log position that the buyers were told."""
     contradictions: Sequence[str]
     """Rules that the answers themselves show to be broken."""
     audit: Any
@@ -112,6 +114,7 @@ def report(
         waited_for_a_socket=latencies(measured.seconds_for_a_socket),
         calls=list(_calls(measured)),
         unexpected=dict(measured.unexpected.most_common()),
+        position=measured.position,
         contradictions=list(contradictions(visits)),
         audit=None,
         visits=[_buyer(visit) for visit in visits],

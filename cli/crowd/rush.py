@@ -3,16 +3,15 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import msgspec
 
-from audit.audit import run as audit_log
-from audit.report import Report
+from audit import Report
+from audit import run as audit_log
 from cli.console import ExitCode, Failure, err
 from cli.crowd import service_audit
 from cli.crowd.answers import Concert, Concerts
@@ -24,6 +23,10 @@ from cli.crowd.visit import Visit, Wish
 from cli.environment import database_failures
 from infrastructure.data_folder import DataFolder, DataFolderError
 from infrastructure.settings import Settings
+
+T = TypeVar("T")
+
+API: Final = "/api/v1"
 
 FIRST_LOOK_S_MAX: Final = 5
 """Where nothing answers at all, this says so soon."""
@@ -38,36 +41,53 @@ class Rush(NamedTuple):
     arrivals: Sequence[float]
     connections: int
     wish: Wish
-    audited: bool
 
 
-class Outcome(NamedTuple):
-    """What a rush comes to."""
-
-    report: RushReport
-    found: Report | None
-    """What the audit found; None where the log was not audited."""
-
-
-def run(rush: Rush, settings: Settings) -> Outcome:
+def run(rush: Rush) -> RushReport:
     """Run it, and show on standard error how it goes. Raises Failure."""
+    return _finish(_run(rush))
+
+
+def audit(rush: Rush, settings: Settings, position: int) -> Report | None:
+    """Have the service audit its log up to `position`, or audit it from here, or say why neither can be.
+
+    Raises Failure.
+    """
+    admin_key = _admin_key(rush, settings)
+    if admin_key is not None:
+        try:
+            return _finish(_audit(rush, admin_key, position))
+        except (service_audit.AuditFailed, NoAnswer, UnexpectedAnswer) as error:
+            raise Failure(f"the rush is over, but its audit failed: {error}") from None
+    if settings.database_url is None:
+        err.print("The log was not audited: set TICKETING_ADMIN_KEY to the service's, or DATABASE_URL.")
+        return None
+    with database_failures(settings):
+        return audit_log(settings.database_url.get_secret_value())
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
     if sys.platform == "win32":
-        return asyncio.run(_run(rush, settings))
+        return asyncio.run(work)
     import uvloop
 
-    return uvloop.run(_run(rush, settings))
+    return uvloop.run(work)
 
 
-async def _run(rush: Rush, settings: Settings) -> Outcome:
+def _session(rush: Rush) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=rush.connections)
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    return aiohttp.ClientSession(connector=connector, timeout=timeout)
+
+
+async def _run(rush: Rush) -> RushReport:
+    async with _session(rush) as session:
         await _require_on_sale(session, rush)
-        service = Service(session, f"{rush.url}/api/v1", rush.connections)
+        service = Service(session, f"{rush.url}{API}", rush.connections)
         crowd = Crowd(service, rush.wish, rush.arrivals)
         began_at = time.perf_counter()
         visits = await _watched(crowd)
-        summed = report(
+        return report(
             concert=rush.wish.concert,
             url=rush.url,
             arrival=rush.arrival,
@@ -76,8 +96,12 @@ async def _run(rush: Rush, settings: Settings) -> Outcome:
             seconds=crowd.seconds,
             seconds_in_all=time.perf_counter() - began_at,
         )
-        found = await _audit(service, rush, settings) if rush.audited else None
-        return Outcome(msgspec.structs.replace(summed, audit=found), found)
+
+
+async def _audit(rush: Rush, admin_key: str, position: int) -> Report:
+    async with _session(rush) as session:
+        service = Service(session, f"{rush.url}{API}", rush.connections)
+        return await service_audit.audit(service, admin_key, position)
 
 
 async def _require_on_sale(session: aiohttp.ClientSession, rush: Rush) -> None:
@@ -85,12 +109,13 @@ async def _require_on_sale(session: aiohttp.ClientSession, rush: Rush) -> None:
     code = rush.wish.concert
     try:
         async with asyncio.timeout(FIRST_LOOK_S_MAX):
-            async with session.get(f"{rush.url}/api/v1/concerts/{quote(code, safe='')}") as response:
+            async with session.get(f"{rush.url}{API}/concerts/{quote(code, safe='')}") as response:
                 concert = Concert.of(await response.read())
-            async with session.get(f"{rush.url}/api/v1/concerts") as response:
+            async with session.get(f"{rush.url}{API}/concerts") as response:
                 concerts = Concerts.of(await response.read())
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
+        os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        reason = getattr(os_error, "strerror", None) or str(error) or type(error).__name__
         raise Failure(f"no service answers at {rush.url} ({reason}): start it with `ticketing up`") from None
     if concerts is None:
         raise Failure(f"what answers at {rush.url} is not this service")
@@ -109,22 +134,6 @@ async def _watched(crowd: Crowd) -> Sequence[Visit]:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-
-
-async def _audit(service: Service, rush: Rush, settings: Settings) -> Report | None:
-    """Have the service audit its log, or audit it from here, or say why neither can be."""
-    admin_key = _admin_key(rush, settings)
-    if admin_key is not None:
-        try:
-            return await service_audit.audit(service, admin_key, lambda _: None)
-        except (service_audit.AuditFailed, NoAnswer, UnexpectedAnswer) as error:
-            raise Failure(f"the rush is over, but its audit failed: {error}") from None
-    if settings.database_url is None:
-        err.print("The log was not audited: set TICKETING_ADMIN_KEY to the service's, or DATABASE_URL.")
-        return None
-    dsn = settings.database_url.get_secret_value()
-    with database_failures(settings):
-        return await asyncio.to_thread(audit_log, dsn)
 
 
 def _admin_key(rush: Rush, settings: Settings) -> str | None:

@@ -1,13 +1,12 @@
 """Having the service audit its log after a rush, by the admin API's calls."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final, Literal
 from uuid import UUID
 
 import msgspec
 
-from audit.report import Report
+from audit import Report
 from cli.crowd.calls import Problem, Service
 
 POLL_S: Final = 0.2
@@ -29,17 +28,16 @@ class _Started(msgspec.Struct):
 
 class _Audit(msgspec.Struct):
     status: Literal["RUNNING", "DONE", "FAILED"]
-    progress: float
     report: Report | None
 
 
-async def audit(service: Service, admin_key: str, progress: Callable[[float], None]) -> Report:
-    """Have the log audited up to all that the crowd has seen. Raises AuditFailed, and what `call` does."""
+async def audit(service: Service, admin_key: str, position: int) -> Report:
+    """Have the log audited at least up to `position`. Raises AuditFailed, and what `Service.call` does."""
     try:
         async with asyncio.timeout(AUDIT_S_MAX):
             for _ in range(AUDITS_MAX):
-                report = await _one_audit(service, admin_key, progress)
-                if report.position >= service.measured.position:
+                report = await _one_audit(service, admin_key)
+                if report.position >= position:
                     return report
     except TimeoutError:
         raise AuditFailed(f"it did not end within {AUDIT_S_MAX} s") from None
@@ -48,13 +46,12 @@ async def audit(service: Service, admin_key: str, progress: Callable[[float], No
     raise AuditFailed("it does not reach the end of the rush")
 
 
-async def _one_audit(service: Service, admin_key: str, progress: Callable[[float], None]) -> Report:
+async def _one_audit(service: Service, admin_key: str) -> Report:
     headers = {"Authorization": f"Bearer {admin_key}"}
     reply = await service.call("audit", "POST", "/admin/audits", body={}, headers=headers)
     path = f"/admin/audits/{reply.read(_Started).audit_id}"
     while True:
         found = (await service.call("audit", "GET", path, headers=headers)).read(_Audit)
-        progress(found.progress)
         if found.status == "FAILED" or (found.status == "DONE" and found.report is None):
             raise AuditFailed("the auditing process died")
         if found.report is not None:
