@@ -1,0 +1,1 @@
+"""What must hold over any history whatever."""
