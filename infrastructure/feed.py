@@ -13,6 +13,8 @@ from infrastructure import codec
 APPEND_LOOK_S, APPEND_LOOKS_MAX = 0.002, 50
 """How long, and how often, to wait for an append that is under way: most take a few ms."""
 
+CONNECT_TIMEOUT_S = 3
+
 Row = tuple[Any, ...]
 
 READ: LiteralString = """
@@ -69,8 +71,12 @@ class PostgresFeed:
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        self._lose_connection()
+
+    def _lose_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pgconn.finish()
 
     async def _appends_have_ended(self) -> bool:
         """Wait a while for every transaction that is appending now to commit or roll back."""
@@ -83,12 +89,23 @@ class PostgresFeed:
         return not appending
 
     async def _fetch(self, query: LiteralString, *parameters: int) -> Sequence[Row]:
-        if self._connection is None or self._connection.closed:
+        try:
+            cursor = await (await self._connected()).execute(query, parameters, binary=True)
+            return await cursor.fetchall()
+        except BaseException:
+            self._lose_connection()
+            raise
+
+    async def _connected(self) -> AsyncConnection[Row]:
+        if self._connection is None:
             self._connection = await AsyncConnection.connect(
-                self._dsn, autocommit=True, prepare_threshold=0, application_name="ticketing-feed"
+                self._dsn,
+                autocommit=True,
+                prepare_threshold=0,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="ticketing-feed",
             )
-        cursor = await self._connection.execute(query, parameters, binary=True)
-        return await cursor.fetchall()
+        return self._connection
 
 
 def _before_gap(after: int, rows: Sequence[Row]) -> Sequence[Row]:

@@ -7,6 +7,7 @@ on its own; the others go on.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -24,6 +25,11 @@ from projections.projection import Projection
 
 BATCH_EVENTS_MAX = 5_000
 """More than the longest append, few enough to be applied within a fraction of a second."""
+
+BATCH_DEADLINE_S = 30.0
+"""No batch takes so long, and no wait for a checkpoint: the store is out of reach, whatever it says."""
+
+CONNECT_TIMEOUT_S = 3
 
 REST_MIN_S, REST_MAX_S = 0.1, 5.0
 """How long to rest after a failure: twice as long each time."""
@@ -50,7 +56,7 @@ class Standing(msgspec.Struct):
     events: int = 0
     """How many events this process has applied or, where they do not concern it, passed over."""
     lag_s: float = 0.0
-    """How old the last batch's first event was when it was applied, by the database's clock."""
+    """How old the last batch's first event was when it was applied, by the database's clock; 0 when idle."""
     waiting_since: datetime | None = None
     """When the first event was recorded that it has read and not applied, None where there is none."""
     failures: int = 0
@@ -86,15 +92,17 @@ class Projector:
         losses_in_a_row = 0
         while not stop.is_set():
             try:
-                wait_s = pace.wait_s(await self.advance())
+                async with asyncio.timeout(BATCH_DEADLINE_S):
+                    wait_s = pace.wait_s(await self.advance())
                 losses_in_a_row = 0
-            except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+            except (psycopg.Error, OSError) as error:
+                self._lose_connection()
                 self.store_losses += 1
                 losses_in_a_row += 1
                 wait_s = _rest_s(losses_in_a_row)
                 log.warning("projector_lost_the_store", error=str(error).strip(), retry_in_s=wait_s)
             await _wait(stop, wait_s)
-        await self.close()
+        self._lose_connection()
 
     async def advance(self) -> int:
         """Take every projection one batch further; return how many events the longest batch had.
@@ -108,9 +116,13 @@ class Projector:
         return longest
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        """Close the connection; what it had not committed the server rolls back."""
+        self._lose_connection()
+
+    def _lose_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pgconn.finish()
 
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
@@ -118,6 +130,7 @@ class Projector:
                 self._dsn,
                 autocommit=True,
                 prepare_threshold=0,
+                connect_timeout=CONNECT_TIMEOUT_S,
                 options=SESSION_OPTIONS,
                 application_name="ticketing-projector",
             )
@@ -151,7 +164,9 @@ class Projector:
                 self._leave_behind(projection)
             return 0
         for projection in projections:
-            self.standings[projection.name].waiting_since = events[0].recorded_at if events else None
+            standing = self.standings[projection.name]
+            standing.waiting_since = events[0].recorded_at if events else None
+            standing.lag_s = standing.lag_s if events else 0.0
         if events:
             await self._apply_or_part(connection, projections, after, events)
         return len(events)
@@ -188,19 +203,17 @@ class Projector:
             locked = await checkpoints.lock(connection, projections, self._dsn)
             moving = [one for one in projections if after <= locked.positions[one.name] < end]
             for projection in moving:
-                at = locked.positions[projection.name]
-                fresh = events if at == after else [one for one in events if one.position > at]
-                await projection.apply(connection, fresh)
+                await projection.apply(connection, _beyond(locked.positions[projection.name], events))
             if moving:
                 await checkpoints.move(connection, moving, end)
         for projection in projections:
+            at = locked.positions[projection.name]
             standing = self.standings[projection.name]
-            standing.failures_in_a_row = 0
+            standing.position = end if projection in moving else at
             standing.waiting_since = None
-            standing.position = locked.positions[projection.name]
+            standing.failures_in_a_row = 0
             if projection in moving:
-                standing.position = end
-                standing.events += len(events)
+                standing.events += len(_beyond(at, events))
                 standing.lag_s = (locked.now - events[0].recorded_at).total_seconds()
 
     def _leave_behind(self, projection: Projection[Any]) -> None:
@@ -209,6 +222,11 @@ class Projector:
         standing.failures_in_a_row += 1
         now = asyncio.get_running_loop().time()
         standing.rests_until = now + _rest_s(standing.failures_in_a_row)
+
+
+def _beyond(position: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+    """Return those of the events that stand behind the position: as a rule, all."""
+    return events[bisect_right(events, position, key=lambda event: event.position) :]
 
 
 def _rest_s(failures_in_a_row: int) -> float:

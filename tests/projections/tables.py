@@ -1,0 +1,75 @@
+"""What stands in the tables: to write a log into its own, and to compare all that projections made of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from aggregates.event import RecordedEvent
+from aggregates.stream import stream_id
+from infrastructure import codec
+from projections.registry import PROJECTIONS
+
+Rows = Sequence[str]
+
+INSERT = """
+    INSERT INTO ticketing.ticketing_events
+        (originator_id, originator_version, topic, state, notification_id)
+    VALUES (%s, %s, %s, %s, %s)
+"""
+
+TABLES = """
+    SELECT table_schema, table_name
+    FROM information_schema.tables
+    WHERE table_schema = ANY(%s)
+    ORDER BY table_schema, table_name
+"""
+
+
+def write_log(connection: psycopg.Connection[Any], events: Sequence[RecordedEvent]) -> None:
+    """Write events into the log, at their positions."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            INSERT,
+            [
+                (stream_id(event.stream), event.version, event.event.topic, _state(event), event.position)
+                for event in events
+            ],
+        )
+
+
+def projected(connection: psycopg.Connection[Any]) -> Mapping[str, Rows]:
+    """Return the rows of every table of every projection, and the checkpoints, in an order of their own."""
+    tables = [*_tables(connection), ("ticketing", "projection_checkpoints")]
+    return {f"{schema}.{table}": _rows(connection, schema, table) for schema, table in tables}
+
+
+def empty(connection: psycopg.Connection[Any]) -> None:
+    """Forget everything that was projected, as before the first event."""
+    for schema, table in _tables(connection):
+        connection.execute(SQL("DELETE FROM {}").format(Identifier(schema, table)))
+    connection.execute("UPDATE ticketing.projection_checkpoints SET position = 0")
+
+
+def _tables(connection: psycopg.Connection[Any]) -> Sequence[tuple[str, str]]:
+    schemas = [projection.schema for projection in PROJECTIONS]
+    return connection.execute(TABLES, [schemas]).fetchall()
+
+
+def _rows(connection: psycopg.Connection[Any], schema: str, table: str) -> Rows:
+    query = SQL("SELECT one::text FROM {} AS one").format(Identifier(schema, table))
+    return sorted(row for (row,) in connection.execute(query))
+
+
+def _state(event: RecordedEvent) -> bytes:
+    form = codec.StoredForm(
+        event.stream,
+        event.partition_key,
+        event.recorded_at,
+        event.command_id,
+        event.correlation_id,
+        event.causation_id,
+        event.event,
+    )
+    return codec.encode(form)
