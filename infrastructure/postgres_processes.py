@@ -15,7 +15,7 @@ SHUTDOWNS = (
 """Signals and the seconds that each is given. "Fast" rolls back what is open and writes a checkpoint;
 "immediate" leaves the rest to recovery. Together they end within the 10 s that a stop may take."""
 
-ORPHANS_S = 2.0
+ORPHANS_S = 1.0
 """Backends notice at once that their postmaster is gone, unless they are stopped."""
 
 

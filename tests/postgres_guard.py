@@ -32,6 +32,8 @@ def guard(folder: Path) -> None:
             _make_template(postgres.dsn)
             _tell(folder / READY, postgres.dsn)
             _wait_for_the_end(folder / RUN)
+            if postgres.pid is not None:
+                os.kill(postgres.pid, signal.SIGQUIT)  # a stop would first write what is thrown away
     except BaseException as error:
         _tell(folder / FAILED, f"{type(error).__name__}: {error}")
         _wait_for_the_end(folder / RUN)
