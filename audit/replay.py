@@ -56,17 +56,38 @@ READINGS: Final[dict[str, Reading]] = {
     for topic, (payload_type, judge) in module.TOPICS.items()
 }
 
+OnEvent = Callable[[str, Stored[Any], int], None]
+"""Told the topic, the event and the position of each event that could be read."""
+
 _decode_any = msgspec.json.Decoder(Stored[msgspec.Raw]).decode
+
+
+UNREADABLE = (msgspec.DecodeError, TypeError, ValueError, RecursionError)
+"""What the decoder raises for an event that is none."""
+
+
+def read(topic: str, state: bytes) -> Stored[Any] | None:
+    """Read one event; None where its topic is unknown, or its state cannot be read."""
+    reading = READINGS.get(topic)
+    try:
+        return reading.decode(state) if reading else None
+    except UNREADABLE:
+        return None
 
 
 class Replay:
     """Replays a log, or with `until`, the log up to the first event that was recorded after it."""
 
     def __init__(
-        self, until: datetime | None = None, on_payment: Callable[[PaymentRow], None] | None = None
+        self,
+        until: datetime | None = None,
+        *,
+        on_payment: Callable[[PaymentRow], None] | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         """Start before the first event; `on_payment` is told each payment once nothing more may change it."""
         self.books = Books(on_payment)
+        self._on_event = on_event
         self.position = 0
         """Of the last event that was read."""
         self.events = 0
@@ -86,12 +107,14 @@ class Replay:
             return self._pass_over(position, id_, version, state, f"the topic {topic} is unknown")
         try:
             stored = reading.decode(state)
-        except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             return self._pass_over(position, id_, version, state, f"the event cannot be read: {error}")
         books = self.books
         if stored.recorded_at != books.now and not self._begin_append(stored, position):
             return False
         self._count(position, stored.stream)
+        if self._on_event is not None:
+            self._on_event(topic, stored, position)
         name = stored.stream
         stream = books.streams.get(name) or books.open_stream(name)
         if type(stream) is not reading.stream_type:
@@ -174,7 +197,7 @@ class Replay:
         name = _readable(id_)
         try:
             stored = _decode_any(state)
-        except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
+        except UNREADABLE:
             stored = None
         if stored is not None:
             name = stored.stream

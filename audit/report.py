@@ -6,6 +6,7 @@ import msgspec
 
 from audit.books import Books
 from audit.breaches import Breach
+from audit.read_models.comparison import Compared
 from audit.replay import Replay
 
 
@@ -39,13 +40,6 @@ class ConcertTotals(msgspec.Struct, frozen=True):
     revenue: int
 
 
-class ReadModels(msgspec.Struct, frozen=True):
-    """How many rows of the read models were compared with the replay, and how many of them differ."""
-
-    compared: int
-    different: int
-
-
 class Report(msgspec.Struct, frozen=True):
     """What an audit finds; its JSON is the API's AUDIT."""
 
@@ -60,11 +54,11 @@ class Report(msgspec.Struct, frozen=True):
     wallets: WalletTotals
     payments: PaymentTotals
     concerts: list[ConcertTotals]
-    read_models: ReadModels | None
+    read_models: Compared | None
     """Null where they were not compared: with `at`, since the past of a read model is gone."""
 
 
-def report(replay: Replay, at: datetime | None, read_models: ReadModels | None) -> Report:
+def report(replay: Replay, at: datetime | None, read_models: Compared | None) -> Report:
     """Sum up a replay that was closed."""
     books = replay.books
     different = read_models.different if read_models else 0

@@ -1,8 +1,8 @@
 """The log as it is stored, read by the audit with types of its own.
 
-One JSON object per event: what every event carries, around its payload. Only the members that a rule needs
-are read. Ids stay text, which is compact and quick to compare; dates and start times are the venue's
-wall-clock and stay text as well.
+One JSON object per event: what every event carries, around its payload. Only the members that a rule or a
+read model needs are read. Ids stay text, which is compact and quick to compare; dates and start times are
+the venue's wall-clock and stay text as well.
 """
 
 from datetime import datetime
@@ -50,7 +50,7 @@ class Nothing(msgspec.Struct, frozen=True, gc=False):
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
-    """The fields of a sale policy by which a log can be judged; the defaults are the domain's."""
+    """A sale policy; the defaults are the domain's."""
 
     max_active: int | None = 100
     admit_per_interval: int | None = None
@@ -60,16 +60,22 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     active_ttl_s: int = 600
     hold_ttl_s: int = 300
     max_seats_per_user: int = 4
+    abandon_waiting_after_s: int | None = 600
+    abandon_active_after_s: int | None = None
+    abandon_after_disconnect_s: int | None = None
     on_insufficient_balance: str = "keep_hold"
     charge_while_holding: bool = True
+    sales_open_at: Instant | None = None
+    sales_close_at: Instant | None = None
     refund_until_s: int | None = 86_400
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """The seats `first` to `last` of a plan, at one price."""
+    """The seats `first` to `last` of a plan, of one type and at one price."""
 
     first: Number
     last: Number
+    type: str
     price: Won
 
 
@@ -77,6 +83,11 @@ class ConcertAnnounced(msgspec.Struct, frozen=True, gc=False):
     """`concert.announced`."""
 
     code: str
+    title: str
+    description: str
+    category: str
+    venue: str
+    time_zone: str
     policy: Policy
 
 
@@ -85,6 +96,7 @@ class PerformanceScheduled(msgspec.Struct, frozen=True, gc=False):
 
     date: Day
     start_time: Clock
+    end_time: Clock | None
     starts_at: Instant
     seats: tuple[Block, ...]
 

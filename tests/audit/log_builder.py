@@ -36,6 +36,8 @@ class StoredEvent(msgspec.Struct):
     recorded_at: datetime
     partition_key: str
     payload: dict[str, Any]
+    correlation_id: str = ""
+    """The token's, within a visit."""
     state: bytes | None = None
     """What to store in place of the JSON of all this."""
     stream_id: bytes | None = None
@@ -50,7 +52,7 @@ class StoredEvent(msgspec.Struct):
                 "partition_key": self.partition_key,
                 "recorded_at": self.recorded_at,
                 "command_id": command_id,
-                "correlation_id": command_id,
+                "correlation_id": self.correlation_id or command_id,
                 "causation_id": command_id,
                 "payload": self.payload,
             }
@@ -149,7 +151,10 @@ class LogBuilder:
         """Write down one event, as the next of its stream, in the append that is being written."""
         self.position += 1
         version = self._versions[stream] = self._versions.get(stream, 0) + 1
+        visit = self.visits.get((partition_key, stream.rpartition("/")[2]))
         event = StoredEvent(self.position, stream, version, topic, self.now, partition_key, payload)
+        if visit is not None:
+            event.correlation_id = visit.token_id
         self.events.append(event)
         return event
 

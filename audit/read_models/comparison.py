@@ -1,0 +1,274 @@
+"""Comparing every row of every read model with the log, each projection at its checkpoint, in one snapshot.
+
+What a row must be is told again from the events (`Expectation`), and what it is is read from its table. Rows
+are not kept to be compared: each is reduced to a 64-bit digest of all its columns (Python's SipHash of their
+JSON, keyed anew in each process) and added into one of 4,096 sums per table, by which a changed, missing or
+surplus row cannot fail to be found (but for one chance in 2⁶⁴). So memory does not grow with the read models;
+it grows with what may still change: live tokens, open reservations, and the seats and payments of
+performances that are not over.
+
+Only where sums differ is the log read a second time, for the rows that belong to those sums, to count and
+describe what differs; memory then grows with that.
+
+A projection that has no checkpoint, since it never ran here, is not compared; neither is one whose
+partitions stand at different positions.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from psycopg import Connection
+from psycopg.types.json import set_json_loads
+
+from audit import reader
+from audit.read_models import (
+    concerts,
+    deadlines,
+    payments,
+    queue,
+    reservations,
+    seat_map,
+    wallet_entries,
+)
+from audit.read_models.table import Emit, Expectation, Follow, Table, json_text
+from audit.replay import read
+from audit.stored import Stored
+
+
+class ReadModel(msgspec.Struct, frozen=True):
+    """A projection as the audit knows it: the version whose tables these are."""
+
+    version: int
+    expectation: type[Expectation]
+    tables: tuple[Table, ...]
+
+
+READ_MODELS: Final[Mapping[str, ReadModel]] = {
+    "concerts": ReadModel(1, concerts.Concerts, (concerts.CONCERTS,)),
+    "seat_map": ReadModel(1, seat_map.SeatMap, (seat_map.PERFORMANCES, seat_map.SEATS)),
+    "queue": ReadModel(1, queue.Queue, (queue.QUEUES, queue.PERFORMANCES, queue.ADMISSIONS, queue.TOKENS)),
+    "reservations": ReadModel(1, reservations.Reservations, (reservations.RESERVATIONS,)),
+    "payments": ReadModel(
+        1, payments.Payments, (payments.CONCERTS, payments.RESERVATIONS, payments.PAYMENTS)
+    ),
+    "wallet_entries": ReadModel(
+        1, wallet_entries.WalletEntries, (wallet_entries.WALLETS, wallet_entries.ENTRIES)
+    ),
+    "deadlines": ReadModel(
+        1,
+        deadlines.Deadlines,
+        (deadlines.HOLDS, deadlines.TOKENS, deadlines.SALES, deadlines.PERFORMANCES),
+    ),
+}
+
+SUMS: Final = 4_096
+"""Per table: 32 KB, and few enough rows to each that reading them again is quick."""
+
+_encode = msgspec.json.Encoder().encode
+
+WORD: Final = (1 << 64) - 1
+
+Row = tuple[Any, ...]
+Checkpoints = Mapping[str, int]
+"""By projection."""
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """How many rows were compared with the log, those that are missing included, and how many differ."""
+
+    compared: int
+    different: int
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A row of a read model that is not what the log says."""
+
+    read_model: str
+    """Projection and table."""
+    key: str
+    detail: str
+
+
+class Expected:
+    """All read models' expectations, each following the log as far as its checkpoint."""
+
+    def __init__(self, checkpoints: Checkpoints, emit: Emit) -> None:
+        """Start before the first event; rows go to `emit`."""
+        self._following = [
+            (checkpoint, READ_MODELS[name].expectation(emit)) for name, checkpoint in checkpoints.items()
+        ]
+        self._next_checkpoint = 0
+        self._follows: dict[str, list[Follow]] = {}
+        self._find_next_checkpoint()
+
+    def apply(self, topic: str, stored: Stored[Any], position: int) -> None:
+        """Take in one event, in the order of the log."""
+        if position > self._next_checkpoint:
+            self._finish_before(position)
+        for follow in self._follows.get(topic, ()):
+            follow(stored, position)
+
+    def finish(self) -> None:
+        """The log is over, whatever the checkpoints say."""
+        for _, expectation in self._following:
+            expectation.finish()
+        self._following.clear()
+
+    def _finish_before(self, position: int) -> None:
+        for checkpoint, expectation in self._following:
+            if checkpoint < position:
+                expectation.finish()
+        self._following = [one for one in self._following if one[0] >= position]
+        self._find_next_checkpoint()
+
+    def _find_next_checkpoint(self) -> None:
+        self._follows.clear()
+        for _, expectation in self._following:
+            for topic, follow in expectation.follows().items():
+                self._follows.setdefault(topic, []).append(follow)
+        never = 1 << 63
+        self._next_checkpoint = min((checkpoint for checkpoint, _ in self._following), default=never)
+
+
+class Digests:
+    """The sums of one side, by table."""
+
+    def __init__(self) -> None:
+        """Start with no rows."""
+        self.sums: dict[Table, array[int]] = {
+            table: array("Q", bytes(8 * SUMS)) for model in READ_MODELS.values() for table in model.tables
+        }
+        self.rows = 0
+
+    def emit(self, table: Table, row: msgspec.Struct) -> None:
+        """Add a row as an expectation tells it."""
+        self.add(table, msgspec.structs.astuple(row))
+
+    def add(self, table: Table, row: Row) -> None:
+        """Add a row."""
+        digest = hash(_encode(row)) & WORD
+        sums = self.sums[table]
+        index = digest % SUMS
+        sums[index] = (sums[index] + digest) & WORD
+        self.rows += 1
+
+    def unlike(self, other: "Digests") -> dict[Table, set[int]]:
+        """Which sums differ, of those tables that have any."""
+        found = {
+            table: {index for index in range(SUMS) if sums[index] != other.sums[table][index]}
+            for table, sums in self.sums.items()
+        }
+        return {table: indexes for table, indexes in found.items() if indexes}
+
+
+def _digest(row: Row) -> int:
+    return hash(_encode(row)) & WORD
+
+
+def checkpoints(connection: Connection[Any]) -> Checkpoints:
+    """How far each projection that ran here has come."""
+    rows = connection.execute(
+        """
+        SELECT projection, version, min(position)
+        FROM ticketing.projection_checkpoints
+        GROUP BY projection, version
+        HAVING min(position) = max(position)
+        """
+    ).fetchall()
+    return {
+        name: position
+        for name, version, position in rows
+        if name in READ_MODELS and READ_MODELS[name].version == version
+    }
+
+
+def compare(
+    connection: Connection[Any],
+    reached: Checkpoints,
+    expected: Digests,
+    on_difference: Callable[[Difference], None] | None = None,
+) -> Compared:
+    """Compare the tables with what a replay expects of them."""
+    actual = Digests()
+    for table in _tables(reached):
+        for row in _rows(connection, table):
+            actual.add(table, row)
+    suspects = actual.unlike(expected)
+    if not suspects:
+        return Compared(actual.rows, different=0)
+    different = missing = 0
+    for difference, is_missing in _differences(connection, reached, suspects):
+        different += 1
+        missing += is_missing
+        if on_difference is not None:
+            on_difference(difference)
+    return Compared(actual.rows + missing, different)
+
+
+def _differences(
+    connection: Connection[Any], reached: Checkpoints, suspects: Mapping[Table, set[int]]
+) -> Iterator[tuple[Difference, bool]]:
+    """Each row that differs, and whether the read model lacks it."""
+    expected = _expected_rows(connection, reached, suspects)
+    for table in suspects:
+        wanted = expected[table]
+        for row in _rows(connection, table):
+            if _digest(row) % SUMS in suspects[table]:
+                told = wanted.pop(row[: table.key_length], None)
+                if told != row:
+                    yield Difference(table.title, _key(table, row), _unlike(table, row, told)), False
+        for row in wanted.values():
+            yield Difference(table.title, _key(table, row), "the row is missing"), True
+
+
+def _expected_rows(
+    connection: Connection[Any], reached: Checkpoints, suspects: Mapping[Table, set[int]]
+) -> Mapping[Table, dict[Row, Row]]:
+    """Replay once more, and keep the rows that belong to the sums in question, by their key."""
+    kept: dict[Table, dict[Row, Row]] = {table: {} for table in suspects}
+
+    def emit(table: Table, row: msgspec.Struct) -> None:
+        if table in suspects:
+            values = msgspec.structs.astuple(row)
+            if _digest(values) % SUMS in suspects[table]:
+                kept[table][values[: table.key_length]] = values
+
+    expected = Expected(reached, emit)
+    for rows in reader.batches(connection):
+        for position, _, _, topic, state in rows:
+            stored = read(topic, state)
+            if stored is not None:
+                expected.apply(topic, stored, position)
+    expected.finish()
+    return kept
+
+
+def _key(table: Table, row: Row) -> str:
+    return " ".join(str(value) for value in row[: table.key_length])
+
+
+def _unlike(table: Table, row: Row, told: Row | None) -> str:
+    if told is None:
+        return "the row is surplus"
+    columns = zip(table.row.__struct_fields__, row, told, strict=True)
+    return "; ".join(f"{column} is {is_}, not {must}" for column, is_, must in columns if is_ != must)
+
+
+def _tables(reached: Iterable[str]) -> Iterator[Table]:
+    for name in reached:
+        yield from READ_MODELS[name].tables
+
+
+def _rows(connection: Connection[Any], table: Table) -> Iterator[Row]:
+    schema = f"{table.projection}_v{READ_MODELS[table.projection].version}"
+    with connection.cursor("audit_read_model", binary=True) as cursor:
+        set_json_loads(_load_json, cursor)
+        cursor.execute(table.select(schema))
+        while rows := cursor.fetchmany(reader.FETCHED_ROWS):
+            yield from rows
+
+
+def _load_json(text: str | bytes) -> str:
+    return json_text(msgspec.json.decode(text))
