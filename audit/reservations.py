@@ -76,6 +76,8 @@ def payment_failed(books: Books, reservation: Reservation, event: OfPayment, pos
         detail = f"{reservation.failures} payments failed, of at most {FAILURES_MAX}"
         books.breach("P3", reservation.name, [position], detail)
     failure = books.append.failures.at(event.payment_id, position)
+    if failure.reservation is not None:
+        books.breach("P3", reservation.name, [position], "one payment fails twice")
     failure.reservation = reservation
     failure.policy = books.concert(reservation.partition_key).policy
 

@@ -161,8 +161,8 @@ class Token(msgspec.Struct, kw_only=True, gc=False):
     """Its deadline once active; None while it waits."""
     reservation_id: str | None = None
     """The open reservation that it holds seats for."""
-    held: int = 0
-    """How many seats."""
+    seat_numbers: tuple[int, ...] = ()
+    """These seats."""
 
 
 class Tokens(Stream, kw_only=True, gc=False):

@@ -74,7 +74,7 @@ def seats_held(books: Books, tokens: Tokens, event: TokenSeatsHeld, position: in
     opening.token = (tokens, live.token_id if live else "", event)
     if live is not None:
         live.reservation_id = event.reservation_id
-        live.held = len(event.seat_numbers)
+        live.seat_numbers = event.seat_numbers
 
 
 def seats_released(books: Books, tokens: Tokens, event: TokenSeatsReleased, position: int) -> None:
@@ -89,8 +89,11 @@ def seats_released(books: Books, tokens: Tokens, event: TokenSeatsReleased, posi
         detail = f"seats are released that the token does not hold, of the reservation {event.reservation_id}"
         books.breach("S3", tokens.name, [position], detail)
         return
+    if not set(event.seat_numbers) <= set(live.seat_numbers):
+        detail = f"the seats {event.seat_numbers} are released, of {live.seat_numbers} held"
+        books.breach("S3", tokens.name, [position], detail)
     live.reservation_id = None
-    live.held = 0
+    live.seat_numbers = ()
 
 
 def completed(books: Books, tokens: Tokens, event: OfPayment, position: int) -> None:
@@ -101,7 +104,7 @@ def completed(books: Books, tokens: Tokens, event: OfPayment, position: int) -> 
     if live is not None:
         if live.until is None:
             books.breach("Q7", tokens.name, [position], "a token completes that was never let in")
-        tokens.bought[event.payment_id] = live.held
+        tokens.bought[event.payment_id] = len(live.seat_numbers)
         live.reservation_id = None
     _end(books, tokens, "Q6", position)
 

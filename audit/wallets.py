@@ -61,6 +61,8 @@ def charging_suspended(books: Books, wallet: Wallet, event: ChargingSuspended, p
     _require_opened(books, wallet, position)
     opening = books.append.openings.at(event.reservation_id, position)
     opening.suspended = (wallet, event.until)
+    if event.reservation_id in wallet.suspended:
+        books.breach("W3", wallet.name, [position], "one reservation suspends charging twice")
     wallet.suspended[event.reservation_id] = event.until
 
 

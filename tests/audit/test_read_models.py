@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,8 +15,9 @@ from audit.read_models.comparison import READ_MODELS
 from audit.read_models.table import Table
 from projections.registry import PROJECTIONS
 from tests.audit.database import project, store
-from tests.audit.forgeries.forgery import ANN, BEN, CAT, GALA, let_in, on_sale, reserved_by_the_poor
-from tests.audit.log_builder import SHOW_STARTS_AT, LogBuilder
+from tests.audit.forgeries.forgery import ANN, BEN, GALA, let_in, on_sale
+from tests.audit.log_builder import SHOW_STARTS_AT
+from tests.audit.sales import a_sale_of_all_kinds
 
 TABLES = [table for read_model in READ_MODELS.values() for table in read_model.tables]
 
@@ -42,27 +42,6 @@ OTHER_STATUS: dict[str, LiteralString] = {
     "wallet_entries.entries": "CASE {column} WHEN 'CHARGED' THEN 'REFUNDED' ELSE 'CHARGED' END",
 }
 """Likewise for the columns that take only some values."""
-
-
-def a_sale_of_all_kinds() -> LogBuilder:
-    """A log after which every column of every read model has a value somewhere."""
-    sales = {"sales_open_at": "2026-01-01T00:00:00Z", "sales_close_at": "2026-06-01T00:00:00Z"}
-    log = on_sale(**sales)
-    log.last("concert.performance_scheduled").payload["end_time"] = "21:30"
-    let_in(log, BEN, CAT)
-    log.fail_payment(reserved_by_the_poor(log))
-    paid, given_back = log.reserve(GALA, BEN, 1, 2), log.reserve(GALA, CAT, 3)
-    log.pay(paid)
-    log.pay(given_back)
-    log.refund(given_back)
-    log.join(GALA, CAT)
-    log.leave(GALA, CAT)
-    log.join(GALA, BEN)
-    log.schedule(GALA, "2026-03-02T10:00", log.now + timedelta(seconds=1))
-    log.pass_time(2)
-    log.withdraw(GALA, "2026-03-02T10:00")
-    log.pause(GALA)
-    return log
 
 
 @pytest.fixture
