@@ -130,7 +130,7 @@ class EmbeddedPostgres:
 
         What a supervisor that was killed left running is stopped first. Raises EmbeddedPostgresError.
         """
-        if self.poll() is None and self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             return
         self.initialise()
         stop_leftovers(self.folder, self.socket_folder / SOCKET_LOCK)
@@ -154,8 +154,9 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server within 9 s, cleanly if 5 s are enough; do nothing if it does not run."""
-        if self._process is not None:
-            shut_down(self._process)
+        if self._process is not None and self._process.poll() is None:
+            shut_down(self._process.pid)
+            self._process.wait()
         if self.socket_folder != self.folder:
             with suppress(OSError):
                 self.socket_folder.rmdir()

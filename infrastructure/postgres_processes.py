@@ -1,7 +1,8 @@
 """The processes of the embedded PostgreSQL: how they are ended, and found when their supervisor is gone."""
 
 import signal
-import subprocess
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,17 +19,17 @@ SHUTDOWNS = (
 ORPHANS_S = 1.0
 """Backends notice at once that their postmaster is gone, unless they are stopped."""
 
+POLL_S = 0.005
 
-def shut_down(postmaster: "subprocess.Popen[bytes] | psutil.Process") -> None:
-    """End a postmaster as gently as it lets us, and wait until it has ended."""
-    for number, deadline_s in SHUTDOWNS:
-        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+
+def shut_down(pid: int) -> None:
+    """End a postmaster as gently as it lets us, and return when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        postmaster = psutil.Process(pid)
+        for number, deadline_s in SHUTDOWNS:
             postmaster.send_signal(number)
-        try:
-            postmaster.wait(timeout=deadline_s)
-        except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
-            continue
-        return
+            if not _still_alive([postmaster], deadline_s):
+                return
 
 
 def stop_leftovers(folder: Path, socket_lock: Path) -> None:
@@ -44,13 +45,12 @@ def stop_leftovers(folder: Path, socket_lock: Path) -> None:
     except FileNotFoundError:
         return
     running = _running_in(folder)
-    for postmaster in running:
-        if postmaster.pid == pid:
-            shut_down(postmaster)
-    _, orphans = psutil.wait_procs(running, timeout=ORPHANS_S)
-    for orphan in orphans:
-        orphan.kill()
-    psutil.wait_procs(orphans, timeout=ORPHANS_S)
+    if pid is not None and pid in (process.pid for process in running):
+        shut_down(pid)
+    for orphan in _still_alive(running, ORPHANS_S):
+        with suppress(psutil.NoSuchProcess):
+            orphan.kill()
+    _still_alive(running, ORPHANS_S)
     if pid is None or psutil.pid_exists(pid):
         lock_file.unlink(missing_ok=True)
         socket_lock.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def _first_number(lock_file: Path) -> int | None:
     return int(first) if first.strip().isdecimal() else None
 
 
-def _running_in(folder: Path) -> "list[psutil.Process]":
+def _running_in(folder: Path) -> "Sequence[psutil.Process]":
     """PostgreSQL works in its cluster's folder, all its processes do."""
     running = []
     for process in psutil.process_iter():
@@ -69,3 +69,19 @@ def _running_in(folder: Path) -> "list[psutil.Process]":
             if process.name().startswith("postgres") and Path(process.cwd()) == folder:
                 running.append(process)
     return running
+
+
+def _still_alive(processes: "Sequence[psutil.Process]", deadline_s: float) -> "Sequence[psutil.Process]":
+    """Wait until all have ended, and return those that have not after so long."""
+    deadline = time.monotonic() + deadline_s
+    while (alive := [each for each in processes if _is_alive(each)]) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie has ended, whether or not its parent, which may be a careless init, takes notice."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -23,7 +23,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from infrastructure.embedded_postgres import EmbeddedPostgres
+from infrastructure.embedded_postgres import SOCKET_LOCK, EmbeddedPostgres
+from infrastructure.postgres_processes import stop_leftovers
 from tests.postgres_guard import FAILED, READY, RUN, SAID, TEMPLATE, database_dsn
 
 FOLDER = "TICKETING_TEST_POSTGRES_FOLDER"
@@ -204,6 +205,8 @@ def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ticketing-test-"))
     folder.chmod(0o711)  # root has PostgreSQL run by another account
     yield folder
+    for lock_file in folder.glob("**/postmaster.pid"):
+        stop_leftovers(lock_file.parent, lock_file.with_name(SOCKET_LOCK))
     shutil.rmtree(folder)
 
 
