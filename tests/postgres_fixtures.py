@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import IO, LiteralString
@@ -84,6 +84,8 @@ CLEAR: LiteralString = """
     INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position)
     SELECT projection, version, 0, 0 FROM ticketing.projection_schemas;
 """
+
+MakeServer = Callable[[Path], EmbeddedPostgres]
 
 _run = pytest.StashKey[IO[str]]()
 
@@ -193,11 +195,20 @@ def initialised_cluster() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own_postgres(postgres_folder: Path, initialised_cluster: Path) -> Iterator[EmbeddedPostgres]:
+def make_server(initialised_cluster: Path) -> MakeServer:
+    """Makes a server of the test's own in a folder, not yet started. It has no schema."""
+
+    def make(folder: Path) -> EmbeddedPostgres:
+        subprocess.run(["cp", "-a", initialised_cluster, folder / "postgres"], check=True)
+        return EmbeddedPostgres(folder / "postgres", folder / "logs" / "postgres.log")
+
+    return make
+
+
+@pytest.fixture
+def own_postgres(postgres_folder: Path, make_server: MakeServer) -> Iterator[EmbeddedPostgres]:
     """A running server of the test's own, which it may stop and kill. It has no schema."""
-    cluster = postgres_folder / "postgres"
-    subprocess.run(["cp", "-a", initialised_cluster, cluster], check=True)
-    with EmbeddedPostgres(cluster, postgres_folder / "logs" / "postgres.log") as postgres:
+    with make_server(postgres_folder) as postgres:
         yield postgres
 
 

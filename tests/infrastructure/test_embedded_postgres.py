@@ -15,6 +15,7 @@ import pytest
 
 from infrastructure.embedded_postgres import SOCKET_PATH_BYTES_MAX, EmbeddedPostgres, EmbeddedPostgresError
 from infrastructure.postgres_account import account_for
+from tests.postgres_fixtures import MakeServer
 
 DEADLINE_S = 20.0
 
@@ -81,9 +82,11 @@ def test_the_terminals_ctrl_c_does_not_reach_it(own_postgres: EmbeddedPostgres) 
     assert os.getsid(own_postgres.pid) == own_postgres.pid != os.getsid(0)
 
 
-def test_our_secrets_do_not_reach_it(postgres_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_secrets_do_not_reach_it(
+    postgres_folder: Path, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TICKETING_TOKEN_SECRET", "s" * 32)
-    with server_in(postgres_folder) as postgres:
+    with make_server(postgres_folder) as postgres:
         assert "TICKETING_TOKEN_SECRET" not in psutil.Process(postgres.pid).environ()
 
 
@@ -129,8 +132,10 @@ def test_it_comes_back_while_backends_of_its_killed_predecessor_still_end(
     assert written(own_postgres.dsn) == [1]
 
 
-def test_what_a_killed_supervisor_left_running_is_stopped_first(postgres_folder: Path) -> None:
-    postgres = server_in(postgres_folder)
+def test_what_a_killed_supervisor_left_running_is_stopped_first(
+    postgres_folder: Path, make_server: MakeServer
+) -> None:
+    postgres = make_server(postgres_folder)
     command = [sys.executable, "-c", SUPERVISE, str(postgres.folder), str(postgres_folder / "postgres.log")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as supervisor:
         assert supervisor.stdout is not None
@@ -162,30 +167,36 @@ def process_of_the_same_account(postgres: EmbeddedPostgres) -> "subprocess.Popen
     return subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=become)
 
 
-def test_a_long_path_gets_its_socket_in_a_short_folder(postgres_folder: Path) -> None:
+def test_a_long_path_gets_its_socket_in_a_short_folder(
+    postgres_folder: Path, make_server: MakeServer
+) -> None:
     long = postgres_folder / ("a" * SOCKET_PATH_BYTES_MAX)
     long.mkdir(mode=0o711)
-    with server_in(long) as postgres:
+    with make_server(long) as postgres:
         write(postgres.dsn, 1)
         assert written(server_in(long).dsn) == [1]
         assert stat.S_IMODE(postgres.socket_folder.stat().st_mode) == 0o700
     assert not postgres.socket_folder.exists()
 
 
-def test_a_short_folder_that_others_can_open_is_not_trusted(postgres_folder: Path) -> None:
-    long = postgres_folder / "with a comma, which libpq takes for the end"
-    long.mkdir(mode=0o711)
-    postgres = server_in(long)
+def test_a_short_folder_that_others_can_open_is_not_trusted(
+    postgres_folder: Path, make_server: MakeServer
+) -> None:
+    odd = postgres_folder / "with a comma, which libpq takes for the end"
+    odd.mkdir(mode=0o711)
+    postgres = make_server(odd)
     postgres.socket_folder.mkdir(mode=0o755)
     with pytest.raises(EmbeddedPostgresError, match="is not a private folder of ours"):
         postgres.start()
     postgres.socket_folder.rmdir()
 
 
-def test_it_runs_below_a_folder_that_is_closed_to_others(postgres_folder: Path) -> None:
+def test_it_runs_below_a_folder_that_is_closed_to_others(
+    postgres_folder: Path, make_server: MakeServer
+) -> None:
     closed = postgres_folder / "closed"
     closed.mkdir(mode=0o700)
-    with server_in(closed) as postgres:
+    with make_server(closed) as postgres:
         write(postgres.dsn, 1)
         assert written(postgres.dsn) == [1]
 
