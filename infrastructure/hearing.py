@@ -1,7 +1,7 @@
 """Heard from: when each token's owner last made a request, as far as this service could hear it (rule Q8).
 
-Every API process notes in memory whom it hears. Every WRITE_EVERY_S it writes that to a plain table, with a
-heartbeat of its own. Whoever judges a silence (see `infrastructure.event_log`) judges by these:
+Every API process notes in memory whom it hears. Every few seconds it writes that to a plain table, with
+a heartbeat of its own. Whoever judges a silence (see `infrastructure.event_log`) judges by these:
 
 - A process whose heartbeat is late may have heard what it has not written: no silence counts meanwhile.
 - One that was late, or is gone without a goodbye, may have missed something: all silence counts anew.
@@ -93,8 +93,9 @@ log = structlog.get_logger(__name__)
 class Hearing:
     """What one API process hears. `run` writes it down, from before the first request to after the last."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, write_every_s: float = WRITE_EVERY_S) -> None:
         self._dsn = dsn
+        self._write_every_s = write_every_s
         self._process_id = uuid4()
         self._heard: set[TokenId] = set()
         self._written_until = -math.inf
@@ -125,7 +126,7 @@ class Hearing:
         try:
             while not stop.is_set():
                 await self._write(connection)
-                await pause(WRITE_EVERY_S, stop)
+                await pause(self._write_every_s, stop)
             await self._write(connection)
             await connection.execute(SAY_GOODBYE, [self._process_id])
         finally:

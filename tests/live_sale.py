@@ -62,7 +62,8 @@ class LiveSale:
         """What the timers' commands came to."""
         self._runner = asyncio.Runner()
         self._stop = asyncio.Event()
-        self._background: list[asyncio.Task[None]] = []
+        self._servants: list[asyncio.Task[None]] = []
+        self._guests: list[asyncio.Task[None]] = []
         self._buses: list[CommandBus] = []
         self._logs: list[PostgresEventLog] = []
         self._feed = PostgresFeed(dsn)
@@ -120,12 +121,12 @@ class LiveSale:
 
     def start_projector(self) -> None:
         """Keep the read models up to date from now on."""
-        self._in_background(self._projector.run(self._stop))
+        self._serve(self._projector.run(self._stop))
 
     def start_timer(self) -> None:
         """Let one more timer work, as if it led."""
         timer = Timer(self.start_bus(self.tally), self.read_models, always)
-        self._in_background(timer.run(self._stop))
+        self._serve(timer.run(self._stop))
 
     def start_bus(self, tally: CommandTally | None = None, ago: timedelta = NOT_LONG) -> CommandBus:
         """Start a bus with a connection of its own, as another process has."""
@@ -133,7 +134,7 @@ class LiveSale:
         bus = CommandBus(LogAsItWas(event_log, ago), tally or CommandTally(), ServiceRules())
         self._logs.append(event_log)
         self._buses.append(bus)
-        self._in_background(bus.run())
+        self._serve(bus.run())
         return bus
 
     def read(
@@ -156,22 +157,31 @@ class LiveSale:
             assert time.monotonic() < deadline, "waited in vain"
             self._run(asyncio.sleep(LOOK_EVERY_S))
 
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Let this work go on whenever the test asks or waits; it is cancelled when the test ends."""
+        task = self._runner.get_loop().create_task(work)
+        self._guests.append(task)
+        return task
+
+    def _serve(self, work: Coroutine[Any, Any, None]) -> None:
+        self._servants.append(self._runner.get_loop().create_task(work))
+
     def _bus(self, ago: timedelta) -> CommandBus:
         if ago not in self._buses_ago:
             self._buses_ago[ago] = self.start_bus(ago=ago)
         return self._buses_ago[ago]
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        self._background.append(self._runner.get_loop().create_task(work))
-
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
     async def _end(self) -> None:
+        for guest in self._guests:
+            guest.cancel()
+        await asyncio.gather(*self._guests, return_exceptions=True)
         self._stop.set()
         for bus in self._buses:
             bus.close()
-        await asyncio.gather(*self._background)
+        await asyncio.gather(*self._servants)
         for event_log in self._logs:
             await event_log.close()
         await self._projector.close()
