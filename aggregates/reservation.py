@@ -16,6 +16,10 @@ FAILURES_MAX = 5
 """P3: after so many failed payments of one reservation, one that would fail again leaves no more events."""
 
 
+RETRY_AFTER_S = 5
+"""Time to charge the wallet; sooner an attempt would only fail again."""
+
+
 class ReservationOpened(Event, frozen=True):
     topic: ClassVar[str] = "reservation.opened"
     token_id: TokenId
@@ -118,12 +122,10 @@ def require_in_time(opened: ReservationOpened, now: datetime) -> None:
         raise HoldExpired
 
 
-def fail_payment(
-    reservation: Reservation, opened: ReservationOpened, payment_id: PaymentId, now: datetime
-) -> list[ReservationEvent]:
+def fail_payment(reservation: Reservation, payment_id: PaymentId) -> list[ReservationEvent]:
     """P3: record one failed payment. Raises RateLimited after five, without an event."""
     if reservation.failures >= FAILURES_MAX:
-        raise RateLimited(retry_after_s=max(1, int((opened.until - now).total_seconds())))
+        raise RateLimited(RETRY_AFTER_S)
     return [ReservationPaymentFailed(payment_id)]
 
 

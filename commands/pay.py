@@ -134,7 +134,7 @@ def _refuse(
     visit, user_id = command.visit, command.user_id
     reservation_stream = reservation.stream(held.reservation_id)
     failing = unit_of_work.load(reservation_stream)
-    failed = reservation.fail_payment(failing, opened, command.payment_id, unit_of_work.now)
+    failed = reservation.fail_payment(failing, command.payment_id)
     balance = unit_of_work.load(wallet.stream(user_id)).balance
     reason = payment.INSUFFICIENT_BALANCE
     attempt = payment.PaymentFailed(held.reservation_id, user_id, opened.code, opened.amount, reason, balance)

@@ -57,20 +57,20 @@ def change_policy(command: ChangePolicy, unit_of_work: UnitOfWork) -> Policy:
 
 
 def open_sales(command: OpenSales, unit_of_work: UnitOfWork) -> None:
-    """Open the sale; once open, nothing changes."""
+    """Open the sale; once open, nothing changes. What the timetable had due by now comes first."""
+    follow_timetable(command, unit_of_work)
     stream = concert.stream(command.code)
-    opening = concert.announced(unit_of_work.load(stream))
-    unit_of_work.record(stream, concert.open_sales(opening))
+    unit_of_work.record(stream, concert.open_sales(unit_of_work.load(stream)))
 
 
 def close_sales(command: CloseSales, unit_of_work: UnitOfWork) -> None:
-    """Close the sale; once closed, nothing changes."""
+    """Close the sale; once closed, nothing changes. What the timetable had due by now comes first."""
+    follow_timetable(command, unit_of_work)
     stream = concert.stream(command.code)
-    closing = concert.announced(unit_of_work.load(stream))
-    unit_of_work.record(stream, concert.close_sales(closing))
+    unit_of_work.record(stream, concert.close_sales(unit_of_work.load(stream)))
 
 
-def follow_timetable(command: FollowTimetable, unit_of_work: UnitOfWork) -> None:
+def follow_timetable(command: SaleCommand, unit_of_work: UnitOfWork) -> None:
     """Do what the timetable says by the database's clock; where it says nothing, nothing changes."""
     stream = concert.stream(command.code)
     following = concert.announced(unit_of_work.load(stream))

@@ -22,7 +22,7 @@ from aggregates.errors import (
     PerformanceNotFound,
     ValidationFailed,
 )
-from aggregates.ids import StartTime, performance_name
+from aggregates.ids import StartTime
 from aggregates.policy import Policy
 from aggregates.queue import QueueOpened, QueuePaused, QueueResumed, SeatsAdded, SeatsWithdrawn
 from commands.command import Command
@@ -70,20 +70,13 @@ def test_scheduling_a_performance_puts_its_seats_on_sale() -> None:
     )
 
 
-def test_performances_scheduled_together_are_added_in_one_event() -> None:
+def test_nothing_sells_seats_in_the_batch_that_puts_them_on_sale() -> None:
     given().when(announce(), schedule(seats=20), schedule(seats=5, start_time="21:30")).then_recorded(
         on_concert(
             ConcertAnnounced(**{**_fields(ANNOUNCED), "policy": Policy()}),
             PerformanceScheduled(SHOW_DAY, SHOW_TIME, None, SHOW_STARTS_AT, _plan(20)),
-            PerformanceScheduled(
-                SHOW_DAY, StartTime("21:30"), None, SHOW_STARTS_AT + timedelta(hours=2), _plan(5)
-            ),
         ),
-        on(
-            queue.stream(CODE),
-            QueueOpened(),
-            SeatsAdded(25, {SHOW: 20, performance_name(SHOW_DAY, StartTime("21:30")): 5}),
-        ),
+        on(queue.stream(CODE), QueueOpened(), SeatsAdded(20, {SHOW: 20})),
     )
 
 
@@ -189,6 +182,12 @@ def test_l1_the_timetable_does_not_overrule_what_somebody_did_at_its_time_or_lat
 def test_l1_the_timetable_overrules_what_somebody_did_before_its_time() -> None:
     timed = given(announce(sales_close_at=at("13:00")), "12:59", OpenSales(CODE), "13:00")
     timed.when(FollowTimetable(CODE)).then(on_concert(SalesClosed()))
+
+
+def test_l1_whoever_opens_at_the_time_of_closing_has_the_last_word_before_the_timer_comes_by() -> None:
+    timed = given(announce(sales_close_at=at("13:00")), "12:59", OpenSales(CODE), "13:00")
+    timed.when(OpenSales(CODE)).then(on_concert(SalesClosed(), SalesOpened()))
+    timed.and_then(OpenSales(CODE), "13:01").when(FollowTimetable(CODE)).then()
 
 
 def test_l1_of_two_times_that_have_passed_the_later_one_counts() -> None:
