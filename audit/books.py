@@ -74,7 +74,7 @@ class Books:
     def _new_seat(self, name: str, code: str, performance_name: str, number: int) -> Seat:
         concert = self.concert(code)
         performance = concert.performances.get(performance_name) or Performance(name=performance_name)
-        performance.streams.append(name)
+        performance.streams.add(name)
         return Seat(name=name, partition_key=concert.partition_key, performance=performance, number=number)
 
     def concert(self, code: str) -> Concert:
@@ -110,7 +110,7 @@ class Books:
     def forget_if_over(self, performance: Performance) -> None:
         """Drop what hangs on a performance that has begun and whose last reservation is settled."""
         if performance.withdrawn and not performance.open_reservations:
-            for name in performance.streams:
+            for name in sorted(performance.streams):
                 self.forget(name)
             performance.streams.clear()
 

@@ -40,7 +40,7 @@ def completed(books: Books, payment: Payment, event: PaymentCompleted, position:
     books.totals.amount_completed += event.amount
     books.concert(event.code).revenue += event.amount
     if payment.reservation is not None and payment.reservation.performance is not None:
-        payment.reservation.performance.streams.append(payment.name)
+        payment.reservation.performance.streams.add(payment.name)
 
 
 def failed(books: Books, payment: Payment, event: PaymentFailed, position: int) -> None:
@@ -219,6 +219,8 @@ def judge_refund(books: Books, payment_id: str, refund: Refund) -> None:
         books.forget(name)
     if refund.cancelled is not None:
         books.forget(refund.cancelled.name)
+        if refund.cancelled.performance is not None:
+            refund.cancelled.performance.streams -= {name, refund.cancelled.name}
 
 
 def _not_given_back(refund: Refund, refunded: PaymentRefunded, payment: Payment) -> Iterator[str]:

@@ -195,7 +195,7 @@ def forget_ended(books: Books, ending: Ending) -> None:
     if reservation.payment_id is None:
         books.forget(reservation.name)
     else:
-        reservation.performance.streams.append(reservation.name)
+        reservation.performance.streams.add(reservation.name)
     reservation.performance.open_reservations -= 1
     books.forget_if_over(reservation.performance)
 

@@ -2,8 +2,8 @@
 
 A stream is forgotten once nothing more may happen to it: a reservation that expired or was cancelled, a
 payment that failed or was refunded, and, when a performance has begun and its last reservation is settled,
-its seats, payments and reservations. So memory grows with wallets, with users in line, and with what is on
-sale, not with the log.
+its seats, payments and reservations. So memory grows with wallets, with the users of each concert (a small
+record each), and with what is on sale, not with the log.
 """
 
 from bisect import bisect_left
@@ -37,7 +37,7 @@ class Performance(msgspec.Struct, kw_only=True, gc=False):
     withdrawn: bool = False
     """The queue's stream has taken its unsold seats out of the count (rule L2)."""
     open_reservations: int = 0
-    streams: list[str] = []
+    streams: set[str] = set()
     """The seats, payments and confirmed reservations to forget when it is over."""
 
     def seat_count(self) -> int:

@@ -2,10 +2,11 @@
 
 import pytest
 
+from audit.breaches import KEPT_MAX
 from audit.replay import Replay
 from audit.report import Report, report
 from tests.audit.forgeries import FORGERIES
-from tests.audit.forgeries.forgery import Forgery, on_sale
+from tests.audit.forgeries.forgery import ANN, Forgery, on_sale
 from tests.audit.log_builder import LogBuilder
 
 RULES_OF_A_LOG = {
@@ -36,3 +37,16 @@ def test_a1_a_forged_breach_is_found_named_and_pointed_at(forgery: Forgery) -> N
 
 def test_a1_every_rule_that_a_log_can_show_is_forged() -> None:
     assert {forgery.rule for forgery in FORGERIES} >= RULES_OF_A_LOG
+
+
+def test_a1_of_very_many_breaches_the_first_are_kept_and_all_are_counted() -> None:
+    log = LogBuilder()
+    log.balances[ANN] = 0
+    for _ in range(KEPT_MAX + 234):
+        log.charge(ANN, 1)
+
+    found = audited(log)
+
+    assert not found.ok
+    assert len(found.breaches) == KEPT_MAX + 1
+    assert found.breaches[-1].detail == f"and 234 more breaches; all together by rule: W1 {KEPT_MAX + 234}"
