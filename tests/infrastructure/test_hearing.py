@@ -38,7 +38,7 @@ class Listener:
         self._stop = asyncio.Event()
         self.hearing = Hearing(sale.dsn, WRITE_EVERY_S)
         self._running = sale.in_background(self.hearing.run(self._stop))
-        sale.until(lambda: {beat.process_id for beat in heartbeats(sale)} - before)
+        sale.until(lambda: self.hearing.counts)
         (self.process_id,) = {beat.process_id for beat in heartbeats(sale)} - before
 
     def hears(self, user_id: UserId) -> None:
@@ -240,8 +240,7 @@ def test_several_who_hear_the_same_people_do_not_stand_in_each_other_s_way(line:
 
 def test_what_is_heard_counts_from_the_first_heartbeat_on(line: LiveSale) -> None:
     assert not Hearing(line.dsn).counts
-    listener = Listener(line)
-    line.until(lambda: listener.hearing.counts)
+    assert Listener(line).hearing.counts
 
 
 def cancelled(sale: LiveSale) -> bool:
