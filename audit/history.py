@@ -98,7 +98,7 @@ def _read(connection: Connection[Any], start: str) -> _Log:
         found = reader.streams(connection, sorted(named))
         rows += found
         known |= named
-        named = set()
+        named = set[str]()
         for _, _, _, topic, state in found:
             stored = read(topic, state)
             for name in _leads_to(start, stored) if stored else ():

@@ -4,7 +4,7 @@ The reader takes the columns as they are (binary, the state as bytes), so that r
 replaying. The snapshot is shared with what else is compared at the same position.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ FETCHED_ROWS: Final = 5_000
 
 
 @contextmanager
-def snapshot(dsn: str) -> Iterator[Connection[Any]]:
+def snapshot(dsn: str) -> Generator[Connection[Any]]:
     """Open a transaction that sees the database as it is now, and changes nothing."""
     with psycopg.connect(dsn, application_name="ticketing audit") as connection:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ

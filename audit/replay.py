@@ -117,7 +117,7 @@ class Replay:
             self._on_event(topic, stored, position)
         name = stored.stream
         stream = books.streams.get(name) or books.open_stream(name)
-        if type(stream) is not reading.stream_type:
+        if stream is None or type(stream) is not reading.stream_type:
             books.breach("A1", name, [position], f"{topic} does not belong to this stream")
             return True
         if version != stream.version + 1:
