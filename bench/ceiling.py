@@ -1,5 +1,6 @@
 """The ceiling: what HTTP in Python can do here. The same server on a bare route that returns a constant."""
 
+import socket
 import sys
 
 import uvicorn
@@ -23,9 +24,9 @@ def serve(fd: int) -> None:
     """Serve on an inherited socket."""
     app = Starlette(routes=[Route("/constant", constant, methods=["GET", "POST"])])
     config = uvicorn.Config(
-        app, fd=fd, http="httptools", loop="none", lifespan="off", log_config=None, access_log=False
+        app, http="httptools", loop="none", lifespan="off", log_config=None, access_log=False
     )
-    uvloop.run(uvicorn.Server(config).serve())
+    uvloop.run(uvicorn.Server(config).serve([socket.socket(fileno=fd)]))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import uvloop
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length: "
+
+LAST_ANSWER_WITHIN_S = 10
+"""A service that leaves a request unanswered for so long after the end has failed the benchmark."""
 
 
 class Result(NamedTuple):
@@ -80,7 +83,8 @@ class _Load:
         self.deadline = time.perf_counter() + self.seconds
         for protocol in protocols:
             protocol.send_next()
-        await asyncio.gather(*(protocol.done for protocol in protocols))
+        async with asyncio.timeout(self.seconds + LAST_ANSWER_WITHIN_S):
+            await asyncio.gather(*(protocol.done for protocol in protocols))
 
 
 class _Connection(asyncio.Protocol):
@@ -92,8 +96,7 @@ class _Connection(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (a TCP connection is one)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
