@@ -27,6 +27,7 @@ SILENT_WAITING: LiteralString = """
         AND token.queue_number <= %(last)s
         AND token.status = 'WAITING'
         AND listening.oldest_beat_at > statement_timestamp() - make_interval(secs => %(allowance_s)s)
+        AND listening.since <= statement_timestamp() - make_interval(secs => %(allowed_s)s)
         AND greatest(token.issued_at, heard.last_heard_at, listening.since)
             <= statement_timestamp() - make_interval(secs => %(allowed_s)s + %(allowance_s)s)
     ORDER BY token.queue_number

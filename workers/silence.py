@@ -1,7 +1,6 @@
 """Silence: tokens whose owners have not been heard from for too long are cancelled (rule Q8)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -14,9 +13,14 @@ from infrastructure.silence import SilentToken, silent_active, silent_waiting
 from workers.sales import Sales
 from workers.suggester import Suggester
 
-PAGE_NUMBERS = 5_000
-PAGES_PER_ROUND = 4
-"""A round looks through so much of the lines, in a few ms a page; the next one goes on from there."""
+NUMBERS_PER_ROUND = 5_000
+"""A round looks through so much of the lines, in some 40 ms; the next one goes on from there.
+
+So it takes three minutes to go through a line of a million.
+"""
+
+PAGES_PER_ROUND = 50
+"""Short lines are looked through a concert at a time, each in a ms or two."""
 
 
 class _Page(NamedTuple):
@@ -57,18 +61,27 @@ class Silence:
         return (await silent_active(connection, allowed_s)).value if allowed_s else []
 
     async def _silent_waiting(self, connection: AsyncConnection[Any]) -> Sequence[SilentToken]:
-        pages = list(islice(self._pages, PAGES_PER_ROUND))
-        if not pages:
-            self._pages = self._all_pages()
-            pages = list(islice(self._pages, PAGES_PER_ROUND))
         silent: list[SilentToken] = []
-        for page in pages:
+        for page in self._next_pages():
             silent += (await silent_waiting(connection, *page)).value
         return silent
+
+    def _next_pages(self) -> Sequence[_Page]:
+        """Return what this round looks through; after the last page of the last line begin again."""
+        pages: list[_Page] = []
+        numbers = 0
+        for page in self._pages:
+            pages.append(page)
+            numbers += page.last - page.after
+            if numbers >= NUMBERS_PER_ROUND or len(pages) == PAGES_PER_ROUND:
+                return pages
+        self._pages = self._all_pages()
+        return pages
 
     def _all_pages(self) -> Iterator[_Page]:
         for concert, line in list(self._sales):
             allowed_s = concert.policy.abandon_waiting_after_s
             if allowed_s is not None:
-                for after in range(line.head, line.issued, PAGE_NUMBERS):
-                    yield _Page(concert.code, allowed_s, after, after + PAGE_NUMBERS)
+                for after in range(line.head, line.issued, NUMBERS_PER_ROUND):
+                    last = min(after + NUMBERS_PER_ROUND, line.issued)
+                    yield _Page(concert.code, allowed_s, after, last)

@@ -74,7 +74,7 @@ def test_where_we_have_not_listened_for_long_enough_nobody_is_suggested(
 def test_a_long_line_is_gone_through_page_by_page_again_and_again(
     sale: LiveSale, duty: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silence, "PAGE_NUMBERS", 2)
+    monkeypatch.setattr(silence, "NUMBERS_PER_ROUND", 2)
     crowd = [UserId(uuid5(UUID(int=0), str(number))) for number in range(25)]
     sale.done(on_sale(), ago=HOUR)
     sale.ask(*(registered(user)[0] for user in crowd), ago=HOUR)
