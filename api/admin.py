@@ -1,34 +1,40 @@
 """What operators do: announce, schedule, run a sale, look into it, and have the log audited."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+import psycopg
 
 from aggregates import stream
 from aggregates.concert import Performance
-from aggregates.errors import ConcertNotFound, ValidationFailed
+from aggregates.errors import ConcertNotFound, PaymentNotFound, UserNotFound, ValidationFailed
 from aggregates.ids import ConcertCode, StartTime
-from aggregates.policy import Policy
+from aggregates.policy import Policy, changed
 from api import paging, problems
 from api.call import Call, Rendered, Reply, json_reply
 from api.endpoint import Access, Operation
 from api.views import (
+    AuditStarted,
+    AuditView,
+    HistoryQuery,
+    NewAudit,
     NewConcert,
     NewPerformance,
     Page,
     PageQuery,
     PerformanceView,
+    PolicyChanges,
     SaleStateView,
     SeatCounts,
     StatsView,
     StreamEventView,
 )
-from audit.history import History
-from audit.report import Report
+from audit import History, history
 from commands.announce_concert import AnnounceConcert
+from commands.errors import StoreUnavailable
 from commands.run_sale import (
     ChangePolicy,
     CloseSales,
@@ -45,31 +51,9 @@ ADMIN = "admin"
 """The caller under whom the idempotency keys of admin calls are kept."""
 
 
-
-class NewAudit(msgspec.Struct, frozen=True):
-    """Asks for an audit of the whole log, or of the log as it was `at` a moment."""
-
-    at: Annotated[datetime, Meta(tz=True)] | None = None
-
-
-class AuditView(msgspec.Struct, frozen=True):
-    """An audit, and how far it has come (0 to 1)."""
-
-    audit_id: UUID
-    status: Literal["RUNNING", "DONE", "FAILED"]
-    progress: float
-    report: Report | None
-
-
-class AuditStarted(msgspec.Struct, frozen=True):
-    """The audit that is running."""
-
-    audit_id: UUID
-
-
 async def announce(call: Call[NewConcert, None]) -> Reply:
     """Announce a concert; its sales are closed until they are opened."""
-    concert = call.body
+    concert = msgspec.structs.replace(call.body, policy=changed(call.body.policy, {}))
     command = AnnounceConcert(
         ConcertCode(concert.code), concert.title, concert.description, concert.category, concert.venue,
         concert.time_zone, concert.policy,
@@ -97,7 +81,7 @@ async def schedule(call: Call[NewPerformance, None]) -> Reply:
     return await call.execute(command, rendered, caller=ADMIN)
 
 
-async def change_policy(call: Call[dict[str, Any], None]) -> Reply:
+async def change_policy(call: Call[PolicyChanges, None]) -> Reply:
     """Change fields of the sale policy, and answer with the whole of it."""
     command = ChangePolicy(call.code, call.body)
     return await call.execute(command, lambda policy: Rendered(200, policy), caller=ADMIN)
@@ -151,17 +135,15 @@ async def stats(call: Call[None, None]) -> Reply:
 
 async def read_stream(call: Call[None, PageQuery]) -> Reply:
     """Answer with a stream's events, by its readable name or its UUID."""
-    name = call.path_params["name"]
-    after = paging.place(call.query.after)
+    stream_id = _stream_id(call.path_params["name"])
+    after, limit = paging.place(call.query.after), call.query.limit
     read = call.services.read_models.read
-    events = await read(
-        log_reader.read_stream, _stream_id(name), after=after, limit=call.query.limit + 1
-    )
-    if not events and not after:
-        raise problems.StreamNotFound
-    page = events[: call.query.limit]
-    following = str(page[-1].version) if len(events) > len(page) else None
     position = await read(log_reader.last_position)
+    events = await read(log_reader.read_stream, stream_id, after=after, limit=limit + 1)
+    if not events and not await read(log_reader.read_stream, stream_id, after=0, limit=1):
+        raise problems.StreamNotFound
+    page = events[:limit]
+    following = str(page[-1].version) if len(events) > len(page) else None
     return json_reply(200, Page(list(page), following), position)
 
 
@@ -176,7 +158,7 @@ def _stream_id(name: str) -> UUID:
 
 async def start_audit(call: Call[NewAudit, None]) -> Reply:
     """Have the whole log replayed in a process of its own; while one runs, answer with its id."""
-    audit_id = await call.services.audits.start(call.body.at)
+    audit_id = await call.services.audits.start(_in_utc(call.body.at))
     return json_reply(202, AuditStarted(audit_id))
 
 
@@ -188,23 +170,32 @@ async def look_at_audit(call: Call[None, None]) -> Reply:
     return json_reply(200, found)
 
 
-class HistoryQuery(msgspec.Struct, frozen=True):
-    """Whose history: one wallet's, or one payment's."""
-
-    user_id: UUID | None = None
-    payment_id: UUID | None = None
-    at: Annotated[datetime, Meta(tz=True)] | None = None
-
-
 async def payment_history(call: Call[None, HistoryQuery]) -> Reply:
     """Answer with one wallet's or one payment's history, replayed from its streams."""
-    query = call.query
-    if (query.user_id is None) == (query.payment_id is None):
+    user_id, payment_id, at = call.query.user_id, call.query.payment_id, _in_utc(call.query.at)
+    if (user_id is None) == (payment_id is None):
         raise ValidationFailed("name either user_id or payment_id")
-    found = await call.services.audits.history(
-        user_id=query.user_id, payment_id=query.payment_id, at=query.at
-    )
+    try:
+        found = await asyncio.to_thread(
+            history,
+            call.services.dsn,
+            user_id=None if user_id is None else str(user_id),
+            payment_id=None if payment_id is None else str(payment_id),
+            at=at,
+        )
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable("NONE") from error
+    if not found.items:
+        raise UserNotFound if payment_id is None else PaymentNotFound
     return json_reply(200, found)
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    """Raises ValidationFailed for a time that UTC cannot name."""
+    try:
+        return at and at.astimezone(UTC)
+    except OverflowError:
+        raise ValidationFailed("this time is out of range", "at") from None
 
 
 CONCERT = "/api/v1/admin/concerts/{code}"
@@ -261,7 +252,7 @@ OPERATIONS = [
         change_policy,
         {200: Policy},
         access=Access.ADMIN,
-        body=dict[str, Any],
+        body=PolicyChanges,
         body_schema=Policy,
         errors=("CONCERT_NOT_FOUND",),
         example={"max_active": 200, "hold_ttl_s": 240},

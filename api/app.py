@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from api import admin, concerts, openapi, payments, queue, reservations, status, users, wallets
+from api import admin, concerts, documentation, openapi, payments, queue, reservations, status, users, wallets
 from api.endpoint import Endpoint, Operation
 from api.services import Services
 
@@ -26,13 +26,11 @@ OPERATIONS: Sequence[Operation] = (
 
 def create_app(services: Services) -> FastAPI:
     """Put the operations at their paths, and describe them at `/openapi.json` and `/docs`."""
-    app = FastAPI(title="Ticketing", redirect_slashes=False, redoc_url=None)
-    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
-    for operation in OPERATIONS:
-        by_path[operation.path][operation.method] = operation
-    for place, (path, operations) in enumerate(by_path.items()):
-        app.router.routes.insert(place, Route(path, Endpoint(operations, services)))
-    app.router.default = Endpoint({}, services)
     document = openapi.document(OPERATIONS, version("ticketing"))
-    app.openapi = lambda: document  # type: ignore[method-assign]  # how FastAPI takes a document of one's own
+    by_path: dict[str, dict[str, Operation]] = defaultdict(dict)
+    for operation in (*OPERATIONS, *documentation.operations(document)):
+        by_path[operation.path][operation.method] = operation
+    app = FastAPI(title="Ticketing", openapi_url=None, redirect_slashes=False)
+    app.router.routes[:] = [Route(path, Endpoint(served, services)) for path, served in by_path.items()]
+    app.router.default = Endpoint({}, services)
     return app

@@ -1,18 +1,18 @@
 """The board: what every waiting user asks for, kept in memory and at most 100 ms old.
 
-A line's head, who left it early, who is active, the concerts and their performances are read from the read
-models in one snapshot, and only what has changed since. So a poll of a waiting token costs no query, whether a
-hundred wait or a million; and a seat map is rendered once per change.
+A line's head, who left it early, who is active, the concerts and their performances are read from the
+read models in one snapshot, and only what has changed since. So a poll of a waiting token costs no query,
+whether a hundred wait or a million; and a seat map is rendered once per change.
 """
 
 import asyncio
 import hashlib
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import psycopg
@@ -20,7 +20,6 @@ import structlog
 from psycopg import AsyncConnection, IsolationLevel
 
 from aggregates.errors import (
-    ConcertNotFound,
     PerformanceNotFound,
     TokenEnded,
     TokenExpired,
@@ -35,9 +34,9 @@ from api.views import Sales, SeatsView, SeatView
 from infrastructure.read_models import ReadModels
 from infrastructure.tokens import Claims
 from projections import concerts, queue, seat_map
+from projections.checkpoints import positions
 from projections.concerts import ConcertFound
 from projections.queue import TokenFound
-from projections.checkpoints import positions
 from projections.registry import PROJECTIONS
 from projections.seat_map import PerformanceFound
 
@@ -47,8 +46,8 @@ REFRESH_S = 0.05
 REFRESH_TIMEOUT_S = 5.0
 RECONNECT_S = 0.25
 
-WAIT_FOR_POSITION_S = 2.0
-"""How long a read waits for a read model to catch up with what its client has seen."""
+WAIT_S = 2.0
+"""How long a read waits for what its client has seen, and how old the board may be when it is read."""
 
 CHANGED_TOKENS_MAX = 5_000
 """Read at once; a refresh that finds more goes on where it stopped."""
@@ -57,8 +56,10 @@ ADMISSIONS_WINDOW = timedelta(seconds=60)
 ADMISSIONS_EVERY_S = 2.0
 """The time to wait is estimated from the admissions of the last minute, looked up this often."""
 
-SEAT_MAPS_MAX = 256
-"""Rendered maps kept: an arena's has 1.5 MB."""
+SEAT_MAPS_BYTES_MAX = 64 * 1024 * 1024
+"""Rendered maps kept, those asked for last: an arena's has 1.5 MB."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -140,6 +141,7 @@ class Board:
     """Keeps itself fresh while `run` runs."""
 
     QUEUE: Final = queue.PROJECTION.name
+    SEAT_MAP: Final = seat_map.PROJECTION.name
 
     def __init__(self, dsn: str, read_models: ReadModels) -> None:
         self._dsn = dsn
@@ -153,9 +155,10 @@ class Board:
         self._performances: dict[ConcertCode, dict[PerformanceName, PerformanceFound]] = {}
         self._active: dict[TokenId, TokenFound] = {}
         self._seat_maps: OrderedDict[tuple[ConcertCode, PerformanceName], RenderedMap] = OrderedDict()
+        self._seat_maps_bytes = 0
         self._rendering: dict[tuple[ConcertCode, PerformanceName], asyncio.Lock] = {}
         self._refreshed = asyncio.Event()
-        self._clock_offset = timedelta()
+        self._clock_offset = datetime.now(UTC) - _monotonic()
         self._admissions_at = 0.0
 
     async def run(self) -> None:
@@ -167,25 +170,32 @@ class Board:
                         async with asyncio.timeout(REFRESH_TIMEOUT_S):
                             await self._refresh(connection)
                         await asyncio.sleep(REFRESH_S)
-            except (psycopg.Error, OSError, TimeoutError) as error:
-                log.warning("board_not_refreshed", error=str(error).strip())
-                await asyncio.sleep(RECONNECT_S)
+            except (psycopg.OperationalError, OSError, TimeoutError) as error:
+                log.warning("board_not_refreshed", error=str(error).strip() or type(error).__name__)
+            except Exception:  # a defect must not leave the board as it is for ever
+                log.exception("board_not_refreshed")
+            await asyncio.sleep(RECONNECT_S)
 
     def now(self) -> datetime:
         """The database's clock, carried on between refreshes by a monotonic one."""
         return _monotonic() + self._clock_offset
+
+    @property
+    def reached(self) -> int:
+        """Up to where all read models have come."""
+        return min(self.positions.values())
 
     def line(self, code: ConcertCode) -> Line | None:
         """The concert's line, None where the board does not know it (yet)."""
         return self._lines.get(code)
 
     async def line_of(self, code: ConcertCode) -> Line:
-        """The concert's line. Raises ConcertNotFound."""
-        return self._lines.get(code) or await self._after_refresh(self._lines, code)
+        """The line of a concert that exists. Raises ReadModelBehind."""
+        return await self._known(self._lines, code)
 
     async def concert(self, code: ConcertCode) -> ConcertFound:
-        """The concert. Raises ConcertNotFound."""
-        return self._concerts.get(code) or await self._after_refresh(self._concerts, code)
+        """A concert that exists. Raises ReadModelBehind."""
+        return await self._known(self._concerts, code)
 
     def performances(self, code: ConcertCode) -> Sequence[PerformanceFound]:
         """The concert's performances by their start, begun ones too."""
@@ -196,30 +206,34 @@ class Board:
         """All lines."""
         return self._lines.values()
 
-    async def wait_for(self, projection: str, position: int) -> None:
-        """Wait until a read model has reached `position`. Raises ReadModelBehind after 2 s."""
-        if self.positions[projection] >= position:
-            return
-        try:
-            async with asyncio.timeout(WAIT_FOR_POSITION_S):
-                while self.positions[projection] < position:
-                    await self._refreshed.wait()
-        except TimeoutError:
-            raise ReadModelBehind from None
+    async def wait_for(self, projections: Sequence[str], position: int) -> None:
+        """Wait until the board is fresh and shows these read models at `position`, or later.
 
-    async def token(self, token_id: TokenId) -> TokenStanding:
-        """Where a token stands; one that is not active here is looked up once. Raises TokenInvalid."""
-        active = self._active.get(token_id)
+        Raises ReadModelBehind after 2 s.
+        """
+        await self._until(
+            lambda: self._is_fresh and all(self.positions[name] >= position for name in projections)
+        )
+
+    async def token(self, claims: Claims) -> TokenStanding:
+        """Where a token stands; one that is not active here is looked up once. Raises TokenInvalid.
+
+        One that was issued a moment ago may have come here before the read model.
+        """
+        active = self._active.get(claims.jti)
         if active is not None and (ends_at := active.ends_at) is not None and self.now() < ends_at:
             return TokenStanding(TokenStatus.ACTIVE, ends_at, self.positions[self.QUEUE])
-        found = await self._read_models.read(queue.find_token, token_id)
-        if found.value is None:
-            raise TokenInvalid
-        return TokenStanding(_status(found.value, self.now()), found.value.ends_at, found.position)
+        issued = (await self.line_of(claims.concert)).issued
+        found = await self._read_models.read(queue.find_token, claims.jti)
+        if found.value is not None:
+            return TokenStanding(_status(found.value, self.now()), found.value.ends_at, found.position)
+        if claims.queue_number > issued:
+            return TokenStanding(TokenStatus.WAITING, None, found.position)
+        raise TokenInvalid
 
-    async def require_active(self, code: ConcertCode, claims: Claims) -> None:
+    async def require_active(self, claims: Claims) -> None:
         """Q7: raise TokenNotActive, TokenExpired or TokenEnded unless the token is active."""
-        standing = await self.token(claims.jti)
+        standing = await self.token(claims)
         match standing.status:
             case TokenStatus.ACTIVE:
                 return
@@ -228,19 +242,20 @@ class Board:
             case TokenStatus.COMPLETED | TokenStatus.CANCELLED:
                 raise TokenEnded(standing.status)
             case TokenStatus.WAITING:
-                line = await self.line_of(code)
+                line = await self.line_of(claims.concert)
                 ahead = line.ahead_of(claims.queue_number)
                 retry_after_s = -(-poll_after_ms(ahead, line.waiting) // 1_000)
                 raise TokenNotActive(ahead + 1, retry_after_s)
 
     async def seat_map(self, performance: PerformanceFound) -> RenderedMap:
-        """The performance's seat map, rendered anew only if it has changed."""
+        """The seat map of a performance on this board, rendered anew only if it has changed."""
         key = (performance.code, performance.performance)
+        position = self.positions[self.SEAT_MAP]  # now: while it is rendered the board moves on
         rendered = self._seat_maps.get(key)
         if rendered is None or rendered.version < performance.changed_position:
             rendered = await self._render(key, performance.changed_position)
         self._seat_maps.move_to_end(key)
-        return rendered._replace(position=max(rendered.position, self.positions["seat_map"]))
+        return rendered._replace(position=max(rendered.position, position))
 
     async def _render(self, key: tuple[ConcertCode, PerformanceName], version: int) -> RenderedMap:
         async with self._rendering.setdefault(key, asyncio.Lock()):
@@ -252,24 +267,41 @@ class Board:
                 raise PerformanceNotFound
             body = msgspec.json.encode(_seats_view(found.value))
             etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
-            changed_position = found.value.performance.changed_position
-            rendered = RenderedMap(body, etag, changed_position, found.position)
-            self._seat_maps[key] = rendered
-            if len(self._seat_maps) > SEAT_MAPS_MAX:
-                dropped, _ = self._seat_maps.popitem(last=False)
-                self._rendering.pop(dropped, None)
+            rendered = RenderedMap(body, etag, found.value.performance.changed_position, found.position)
+            self._keep(key, rendered)
             return rendered
 
-    async def _after_refresh(self, known: dict[ConcertCode, Any], code: ConcertCode) -> Any:
-        """What a board that is about to be refreshed does not know yet may still exist."""
+    def _keep(self, key: tuple[ConcertCode, PerformanceName], rendered: RenderedMap) -> None:
+        """Keep this map, and of the others those asked for last."""
+        replaced = self._seat_maps.pop(key, None)
+        self._seat_maps[key] = rendered
+        self._seat_maps_bytes += len(rendered.body) - (len(replaced.body) if replaced else 0)
+        while self._seat_maps_bytes > SEAT_MAPS_BYTES_MAX and len(self._seat_maps) > 1:
+            dropped, dropped_map = self._seat_maps.popitem(last=False)
+            self._seat_maps_bytes -= len(dropped_map.body)
+            self._rendering.pop(dropped, None)
+
+    @property
+    def _is_fresh(self) -> bool:
+        refreshed_at = self.refreshed_at
+        return refreshed_at is not None and asyncio.get_running_loop().time() - refreshed_at < WAIT_S
+
+    async def _known(self, known: Mapping[ConcertCode, T], code: ConcertCode) -> T:
+        """What belongs to a concert that exists: a signed token says so. It may not be on the board yet."""
+        if code not in known:
+            await self._until(lambda: code in known)
+        return known[code]
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a refresh after which the condition holds. Raises ReadModelBehind after 2 s."""
+        if condition():
+            return
         try:
-            async with asyncio.timeout(WAIT_FOR_POSITION_S):
-                await self._refreshed.wait()
+            async with asyncio.timeout(WAIT_S):
+                while not condition():
+                    await self._refreshed.wait()
         except TimeoutError:
             raise ReadModelBehind from None
-        if code not in known:
-            raise ConcertNotFound
-        return known[code]
 
     async def _connect(self) -> AsyncConnection[Any]:
         connection = await AsyncConnection.connect(
@@ -292,7 +324,7 @@ class Board:
                 self._start_over()
             if reached["concerts"] != self.positions["concerts"]:
                 await self._refresh_concerts(connection)
-            if reached["seat_map"] != self.positions["seat_map"]:
+            if reached[self.SEAT_MAP] != self.positions[self.SEAT_MAP]:
                 await self._refresh_performances(connection)
             if reached[self.QUEUE] != self.positions[self.QUEUE]:
                 await self._refresh_lines(connection)
@@ -309,6 +341,7 @@ class Board:
         self.positions = dict.fromkeys(self.positions, 0)
         for known in (self._lines, self._concerts, self._performances, self._active, self._seat_maps):
             known.clear()
+        self._seat_maps_bytes = 0
 
     async def _read_clock(self, connection: AsyncConnection[Any]) -> None:
         cursor = await connection.execute("SELECT clock_timestamp()")
@@ -323,7 +356,7 @@ class Board:
             self._line(concert.code).sales = "OPEN" if concert.sales_open else "CLOSED"
 
     async def _refresh_performances(self, connection: AsyncConnection[Any]) -> None:
-        found = await seat_map.performances_changed_since(connection, self.positions["seat_map"])
+        found = await seat_map.performances_changed_since(connection, self.positions[self.SEAT_MAP])
         for performance in found.value:
             self._performances.setdefault(performance.code, {})[performance.performance] = performance
 

@@ -1,8 +1,10 @@
 """One request being answered: what came in, read and checked, and what goes out."""
 
 import hashlib
+import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -19,13 +21,16 @@ from aggregates.errors import (
 )
 from aggregates.ids import ConcertCode, UserId
 from api import problems
+from api.board import Board
 from api.services import Services
 from commands.batch import Keyed
 from commands.command import Command
+from commands.errors import StoreUnavailable
 from commands.ports import KeyOfCaller
 from commands.unit_of_work import Visit
 from infrastructure.tokens import Claims
 from projections.projection import Projection
+from projections.reading import Found
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,6 +42,8 @@ CONCERT_CODE = re.compile(r"[A-Z0-9][A-Z0-9-]{1,31}\Z")
 IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 POSITION = re.compile(rb"[0-9]{1,18}\Z")
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
 
 class Reply(NamedTuple):
     """What goes out."""
@@ -45,7 +52,7 @@ class Reply(NamedTuple):
     body: bytes = b""
     position: int = 0
     """The log's position that the answer reflects, 0 for none."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
 
 class Rendered(NamedTuple):
@@ -53,6 +60,17 @@ class Rendered(NamedTuple):
 
     status: int
     view: Any = None
+
+
+class Completed(NamedTuple, Generic[View]):
+    """A command's answer with what is never stored put in, and the headers that go with it."""
+
+    view: View
+    headers: Headers = ()
+
+
+class CommandFailed(Exception):
+    """A command met a defect of ours, its cause."""
 
 
 class Call(Generic[Body, Query]):
@@ -75,8 +93,19 @@ class Call(Generic[Body, Query]):
         self.headers = headers
         self.body: Body = cast("Body", None)
         self.query: Query = cast("Query", None)
-        self.claims: Claims = cast("Claims", None)
-        """Who is asking, where the operation needs a token."""
+        self.shown: Claims | None = None
+        """The token that the operation asked for."""
+        self.position = 0
+        """Up to where the read models had come that this call has asked, 0 before it has."""
+        self._min_position = 0
+        self._idempotency_key: str | None = None
+
+    @property
+    def claims(self) -> Claims:
+        """Who is asking. Raises TokenMissing."""
+        if self.shown is None:
+            raise TokenMissing
+        return self.shown
 
     @property
     def code(self) -> ConcertCode:
@@ -104,32 +133,70 @@ class Call(Generic[Body, Query]):
         return UserId(self.uuid("user_id"))
 
     def bearer(self) -> str | None:
-        """What the Authorization header bears, None without one."""
-        authorization = self.headers.get(b"authorization")
-        if authorization is None:
+        """The token that the Authorization header bears, None without one. Raises TokenInvalid."""
+        if b"authorization" not in self.headers:
             return None
-        scheme, _, credentials = authorization.partition(b" ")
-        if scheme.lower() != b"bearer" or not credentials.isascii():
-            raise TokenInvalid("Send the credentials as `Authorization: Bearer …`.")
-        return credentials.strip().decode()
+        credentials = self._credentials()
+        if credentials is None or not credentials.isascii():
+            raise TokenInvalid("Send the token as `Authorization: Bearer …`.")
+        return credentials.decode()
 
     def require_claims(self) -> Claims:
-        """Check the signed token, and remember that its owner was heard from (rule Q8)."""
+        """Check the signed token, and remember that its owner was heard from (rule Q8).
+
+        Raises TokenMissing, TokenInvalid, and StoreUnavailable where being heard would not count.
+        """
         signed_token = self.bearer()
         if signed_token is None:
             raise TokenMissing
         claims = self.services.signer.verify(signed_token)
         self.services.hearing.heard(claims.jti)
+        if not self.services.hearing.counts:
+            raise StoreUnavailable("NONE")
         return claims
 
-    def min_log_position(self) -> int:
-        """What the client has seen, 0 where it does not say. Raises ValidationFailed."""
+    def overhear(self) -> None:
+        """Q8: any request that bears a token shows that its owner is there, also where none is needed."""
+        if b"authorization" in self.headers:
+            with suppress(DomainError):
+                self.require_claims()
+
+    def require_admin(self) -> None:
+        """Compare the key in constant time. Raises AdminKeyRequired; NotFound where no key is set."""
+        admin_key = self.services.settings.admin_key
+        if admin_key is None:
+            raise problems.NotFound
+        shown = self._credentials() or b""
+        if not hmac.compare_digest(shown, admin_key.get_secret_value().encode()):
+            raise problems.AdminKeyRequired
+
+    def _credentials(self) -> bytes | None:
+        scheme, _, credentials = self.headers.get(b"authorization", b"").partition(b" ")
+        return credentials.strip() if scheme.lower() == b"bearer" else None
+
+    def read_ids(self) -> None:
+        """See that every id in the path is a UUID. Raises ValidationFailed."""
+        for name in self.path_params:
+            if name.endswith("_id"):
+                self.uuid(name)
+
+    def read_min_log_position(self) -> None:
+        """Read what the client has seen. Raises ValidationFailed."""
         value = self.headers.get(b"min-log-position")
         if value is None:
-            return 0
+            return
         if POSITION.match(value) is None:
             raise ValidationFailed("this is not a log position", "Min-Log-Position")
-        return int(value)
+        self._min_position = int(value)
+
+    def read_idempotency_key(self) -> None:
+        """Read under which key a repeat gets the same answer. Raises ValidationFailed."""
+        key = self.headers.get(b"idempotency-key")
+        if key is None:
+            return
+        if IDEMPOTENCY_KEY.match(key) is None:
+            raise ValidationFailed("1 to 255 visible ASCII characters", "Idempotency-Key")
+        self._idempotency_key = key.decode()
 
     def read_query(self, query_string: bytes, query_type: type[Query]) -> Query:
         """Read the query string. Raises ValidationFailed."""
@@ -139,16 +206,26 @@ class Call(Generic[Body, Query]):
         except msgspec.ValidationError as error:
             raise validation_failed(error) from None
 
+    async def board(self, *projections: str) -> Board:
+        """The board, once it has seen of these read models what the client has. Raises ReadModelBehind."""
+        board = self.services.board
+        await board.wait_for(projections, self._min_position)
+        self.position = min(board.positions[name] for name in projections)
+        return board
+
     async def read(
         self,
         projection: Projection[Any],
-        query: Callable[Concatenate[AsyncConnection[Any], P], Awaitable[T]],
+        query: Callable[Concatenate[AsyncConnection[Any], P], Awaitable[Found[T]]],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> T:
+    ) -> Found[T]:
         """Ask a read model that has reached what the client has seen. Raises ReadModelBehind."""
-        await self.services.board.wait_for(projection.name, self.min_log_position())
-        return await self.services.read_models.read(query, *args, **kwargs)
+        if self._min_position:
+            await self.services.board.wait_for([projection.name], self._min_position)
+        found = await self.services.read_models.read(query, *args, **kwargs)
+        self.position = found.position
+        return found
 
     async def execute(
         self,
@@ -156,7 +233,7 @@ class Call(Generic[Body, Query]):
         render: Callable[[Any], Rendered],
         *,
         caller: object,
-        complete: Callable[[View], Awaitable[View]] | None = None,
+        complete: Callable[[View], Awaitable[Completed[View]]] | None = None,
         view_type: type[View] | None = None,
     ) -> Reply:
         """Run a command and answer with what `render` makes of its result.
@@ -170,7 +247,7 @@ class Call(Generic[Body, Query]):
         if isinstance(outcome, DomainError):
             return self.refusal(outcome, answer.position)
         if isinstance(outcome, Exception):
-            raise outcome
+            raise CommandFailed from outcome
         if answer.recorded is None:
             status, view = render(outcome)
         else:
@@ -178,9 +255,13 @@ class Call(Generic[Body, Query]):
             if status >= problems.STATUS["BAD_REQUEST"] or view_type is None:
                 return Reply(status, b"" if raw == b"null" else bytes(raw), answer.position)
             view = msgspec.json.decode(raw, type=view_type)
+        headers: Headers = ()
         if complete is not None:
-            view = await complete(view)
-        return Reply(status, b"" if view is None else msgspec.json.encode(view), answer.position)
+            try:
+                view, headers = await complete(view)
+            except StoreUnavailable:  # it was recorded: nobody may be told that nothing was
+                raise StoreUnavailable("UNKNOWN", repeatable=keyed is not None) from None
+        return Reply(status, b"" if view is None else msgspec.json.encode(view), answer.position, headers)
 
     def refusal(self, error: DomainError, position: int = 0) -> Reply:
         """Answer with the error's problem document."""
@@ -189,19 +270,12 @@ class Call(Generic[Body, Query]):
             headers.append((b"retry-after", b"%d" % error.retry_after_s))
         if isinstance(error, problems.MethodNotAllowed):
             headers.append((b"allow", error.allowed.encode()))
-        if problems.STATUS[error.code] == problems.STATUS["TOKEN_INVALID"]:
-            headers.append((b"www-authenticate", b"Bearer"))
         body = problems.encoded(error, self.path)
         return Reply(problems.STATUS[error.code], body, position, tuple(headers))
 
     def _keyed(self, caller: object, render: Callable[[Any], Rendered]) -> Keyed | None:
-        key = self.headers.get(b"idempotency-key")
-        if key is None:
+        if self._idempotency_key is None:
             return None
-        if IDEMPOTENCY_KEY.match(key) is None:
-            raise ValidationFailed("1 to 255 visible ASCII characters", "Idempotency-Key")
-        body = msgspec.json.encode(self.body)
-        request = hashlib.sha256(b"\n".join([self.method.encode(), self.path.encode(), body])).digest()
 
         def reply(outcome: Any) -> bytes:
             if isinstance(outcome, DomainError):
@@ -210,7 +284,14 @@ class Call(Generic[Body, Query]):
                 )
             return msgspec.json.encode(tuple(render(outcome)))
 
-        return Keyed(KeyOfCaller(str(caller), key.decode()), request, reply)
+        return Keyed(KeyOfCaller(str(caller), self._idempotency_key), self._fingerprint(), reply)
+
+    def _fingerprint(self) -> bytes:
+        """I2: what makes another request: method, path, body, and the visit that the token belongs to."""
+        token_id = b"" if self.shown is None else self.shown.jti.bytes
+        body = msgspec.json.encode(self.body, order="deterministic")
+        parts = (self.method.encode(), self.path.encode(), token_id, body)
+        return hashlib.sha256(b"\n".join(parts)).digest()
 
 
 def json_reply(status: int, view: Any, position: int = 0) -> Reply:

@@ -1,9 +1,8 @@
 """Concerts, their dates, and their seat maps."""
 
-from typing import Annotated
+from datetime import date
 
 import msgspec
-from msgspec import Meta
 
 from aggregates.errors import (
     ConcertNotFound,
@@ -13,6 +12,7 @@ from aggregates.errors import (
 )
 from aggregates.ids import StartTime
 from api import paging
+from api.board import Board
 from api.call import Call, Reply, json_reply
 from api.endpoint import Access, Operation
 from api.reservations import ACTIVE_TOKEN_ERRORS
@@ -37,7 +37,7 @@ class DatesQuery(msgspec.Struct, frozen=True):
 class SeatsQuery(msgspec.Struct, frozen=True):
     """Which performance; where the date has one, `start_time` may be left out."""
 
-    date: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    date: date
     start_time: Time | None = None
 
 
@@ -79,9 +79,8 @@ def _view(concert: ConcertFound) -> ConcertView:
 
 async def dates(call: Call[None, DatesQuery]) -> Reply:
     """Answer with the performances that have not begun (rules Q7, L2)."""
-    board = call.services.board
-    await board.wait_for("seat_map", call.min_log_position())
-    await board.require_active(call.code, call.claims)
+    board = await call.board(Board.QUEUE, Board.SEAT_MAP)
+    await board.require_active(call.claims)
     concert = await board.concert(call.code)
     now = board.now()
     listed = [
@@ -89,7 +88,7 @@ async def dates(call: Call[None, DatesQuery]) -> Reply:
         for performance in board.performances(call.code)
         if performance.starts_at > now and (call.query.all or performance.seats_available > 0)
     ]
-    return json_reply(200, DatesView(concert.code, concert.title, listed), board.positions["seat_map"])
+    return json_reply(200, DatesView(concert.code, concert.title, listed), board.positions[board.SEAT_MAP])
 
 
 def _date(performance: PerformanceFound) -> DateView:
@@ -108,9 +107,8 @@ def _date(performance: PerformanceFound) -> DateView:
 
 async def seats(call: Call[None, SeatsQuery]) -> Reply:
     """Answer with a seat map, rendered once per change; 304 for who has it already."""
-    board = call.services.board
-    await board.wait_for("seat_map", call.min_log_position())
-    await board.require_active(call.code, call.claims)
+    board = await call.board(Board.QUEUE, Board.SEAT_MAP)
+    await board.require_active(call.claims)
     performance = _performance(call)
     rendered = await board.seat_map(performance)
     headers = ((b"etag", rendered.etag), (b"cache-control", b"private, no-cache"))
@@ -125,7 +123,7 @@ def _performance(call: Call[None, SeatsQuery]) -> PerformanceFound:
     on_that_day = [
         performance
         for performance in board.performances(call.code)
-        if performance.date.isoformat() == query.date
+        if performance.date == query.date
         and (query.start_time is None or performance.start_time == query.start_time)
     ]
     match on_that_day:

@@ -4,7 +4,6 @@ An operation says what it needs and answers; from the same words the request is 
 document is written.
 """
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
@@ -22,6 +21,12 @@ from api.services import Services
 
 BODY_BYTES_MAX = 65_536
 """The largest body that any call needs is a plan of seats, a few KiB."""
+
+DIGITS_MAX = 18
+"""Of a content-length that is worth reading as a number."""
+
+WITHOUT_CONTENT = (204, 304)
+"""RFC 9110 (8.6): these do not say how long their content is."""
 
 log = structlog.get_logger(__name__)
 
@@ -84,40 +89,54 @@ class Endpoint:
         )
         operation = self._operations.get(method)
         try:
-            if not self._operations:
-                raise problems.NotFound
-            if operation is None:
-                raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
             reply = await self._answer(operation, call, scope, receive)
         except _ClientGone:
             return
         except DomainError as error:
-            reply = call.refusal(error)
+            reply = call.refusal(error, call.position)
         except Exception:
             log.exception("request_failed", request_id=str(request_id), method=method, path=call.path)
             reply = call.refusal(problems.InternalError(str(request_id)))
-        await _send(send, reply, request_id, operation)
-        route = operation.path if operation is not None else "other"
+        await _send(send, reply, call, operation)
+        route, method = ("other", "other") if operation is None else (operation.path, method)
         seconds = time.perf_counter() - started
         self._services.http_metrics.answered(route, method, reply.status, seconds)
         log.debug("request", request_id=str(request_id), method=method, route=route, status=reply.status)
 
     async def _answer(
-        self, operation: Operation, call: Call[Any, Any], scope: Scope, receive: Receive
+        self, operation: Operation | None, call: Call[Any, Any], scope: Scope, receive: Receive
     ) -> Reply:
-        """Check in the order of domain.md, shape first, then who asks; then do it."""
+        """Check in the order of domain.md, shape first, then who asks; then do it.
+
+        Only of admin calls nobody learns the shape who does not know the key.
+        """
+        if operation is None:
+            if self._operations:
+                raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
+            raise problems.NotFound
         if operation.access is Access.ADMIN:
-            _require_admin(call)
+            call.require_admin()
+        await self._read(operation, call, scope, receive)
+        if operation.access is Access.TOKEN:
+            call.shown = call.require_claims()
+            if "code" in call.path_params and call.claims.concert != call.code:
+                raise TokenMismatch
+        elif operation.access is Access.PUBLIC:
+            call.overhear()
+        return await operation.handle(call)
+
+    async def _read(self, operation: Operation, call: Call[Any, Any], scope: Scope, receive: Receive) -> None:
+        """Read the request. Raises BadRequest, BodyTooLarge, ValidationFailed."""
         decode = self._decoders.get(operation.method)
         if decode is not None:
             call.body = _decoded(decode, await _read_body(receive, call.headers))
         if operation.query is not None:
             call.query = call.read_query(scope["query_string"], operation.query)
-        if operation.access is Access.TOKEN:
-            call.claims = call.require_claims()
-            if "code" in call.path_params and call.claims.concert != call.code:
-                raise TokenMismatch
-        return await operation.handle(call)
+        call.read_ids()
+        if operation.command:
+            call.read_idempotency_key()
+        else:
+            call.read_min_log_position()
 
 
 class _ClientGone(Exception):
@@ -134,16 +153,6 @@ def _request_id(headers: Mapping[bytes, bytes]) -> UUID:
     return uuid4()
 
 
-def _require_admin(call: Call[Any, Any]) -> None:
-    """Compare in constant time; without a key configured, admin calls do not exist."""
-    admin_key = call.services.settings.admin_key
-    if admin_key is None:
-        raise problems.NotFound
-    shown = call.headers.get(b"authorization", b"")
-    if not hmac.compare_digest(shown, b"Bearer " + admin_key.get_secret_value().encode()):
-        raise problems.AdminKeyRequired
-
-
 def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
     try:
         return decode(body)
@@ -155,9 +164,9 @@ def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
 
 async def _read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
     announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and int(announced) > BODY_BYTES_MAX:
+    if announced.isdigit() and (len(announced) > DIGITS_MAX or int(announced) > BODY_BYTES_MAX):
         raise problems.BodyTooLarge(BODY_BYTES_MAX)
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -166,23 +175,34 @@ async def _read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
         if len(body) > BODY_BYTES_MAX:
             raise problems.BodyTooLarge(BODY_BYTES_MAX)
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
-async def _send(send: Send, reply: Reply, request_id: UUID, operation: Operation | None) -> None:
+async def _send(send: Send, reply: Reply, call: Call[Any, Any], operation: Operation | None) -> None:
     headers = [
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", str(request_id).encode()),
+        (b"x-request-id", str(call.request_id).encode()),
         (b"x-content-type-options", b"nosniff"),
         *reply.headers,
     ]
-    if reply.position:
-        headers.append((b"log-position", b"%d" % reply.position))
+    if reply.status not in WITHOUT_CONTENT:
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    if reply.status == problems.STATUS["TOKEN_INVALID"]:
+        headers.append((b"www-authenticate", b"Bearer"))
     if reply.body:
         good = reply.status < problems.STATUS["BAD_REQUEST"] and operation is not None
         content_type = operation.content_type if operation and good else problems.PROBLEM_TYPE
         headers.append((b"content-type", content_type))
     if not any(name == b"cache-control" for name, _ in reply.headers):
         headers.append((b"cache-control", b"no-store"))
+    position = _log_position(reply, call, operation)
+    if position is not None:
+        headers.append((b"log-position", b"%d" % position))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def _log_position(reply: Reply, call: Call[Any, Any], operation: Operation | None) -> int | None:
+    """Every command's answer has one, also where it was refused before it came to the log."""
+    if reply.position:
+        return reply.position
+    return call.services.board.reached if operation is not None and operation.command else None

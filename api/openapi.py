@@ -3,19 +3,23 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from api import problems
+from api import examples, problems
 from api.endpoint import Access, Operation
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 
 DESCRIPTION = """\
-Tickets for concerts where far more people come than there are seats: a fair line, seats held for a few minutes,
-payment from a prepaid wallet. Every command's answer carries `Log-Position`; a read that sends it back as
-`Min-Log-Position` sees what the command did. Any command may carry an `Idempotency-Key`.
+Tickets for concerts where far more people come than there are seats: a fair line, seats held for a few
+minutes, payment from a prepaid wallet. Every command's answer carries `Log-Position`; a read that sends it
+back as `Min-Log-Position` sees what the command did. Any command may carry an `Idempotency-Key`.
+
+Errors are problem documents (RFC 9457), each with a stable `code`; what is not listed here is 404 `NOT_FOUND`
+or 405 `METHOD_NOT_ALLOWED`.
 """
 
 ERRORS_OF_EVERY_CALL = ("INTERNAL_ERROR",)
@@ -33,12 +37,12 @@ ERRORS_OF_READS = ("VALIDATION_FAILED", "READ_MODEL_BEHIND", "STORE_UNAVAILABLE"
 
 ID_PARAMETER = {"type": "string", "format": "uuid"}
 PATH_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
-    "code": {"type": "string", "pattern": "^[A-Z0-9][A-Z0-9-]{1,31}$", "example": "SPRING-27"},
-    "user_id": ID_PARAMETER,
-    "reservation_id": ID_PARAMETER,
-    "payment_id": ID_PARAMETER,
-    "audit_id": ID_PARAMETER,
-    "name": {"type": "string", "example": "queue/SPRING-27"},
+    "code": {"type": "string", "pattern": "^[A-Z0-9][A-Z0-9-]{1,31}$", "example": examples.CODE},
+    "user_id": {**ID_PARAMETER, "example": str(examples.USER_ID)},
+    "reservation_id": {**ID_PARAMETER, "example": str(examples.RESERVATION_ID)},
+    "payment_id": {**ID_PARAMETER, "example": str(examples.PAYMENT_ID)},
+    "audit_id": {**ID_PARAMETER, "example": str(examples.AUDIT_ID)},
+    "name": {"type": "string", "example": f"queue/{examples.CODE}"},
 }
 
 PROBLEM = {
@@ -70,8 +74,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     by_type = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for operation in operations:
-        path = operation.path.replace(":path}", "}")
-        paths[path][operation.method.lower()] = _described(operation, by_type)
+        paths[_path(operation)][operation.method.lower()] = _described(operation, by_type)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ticketing", "version": version, "description": DESCRIPTION},
@@ -104,10 +107,15 @@ def error_codes(operation: Operation) -> list[str]:
     return sorted(codes)
 
 
+def _path(operation: Operation) -> str:
+    """The path without what only routing needs to know."""
+    return operation.path.replace(":path}", "}")
+
+
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:
     for operation in operations:
         if operation.body is not None:
-            yield operation.body_schema or operation.body
+            yield _body_type(operation)
         yield from (answer for answer in operation.answers.values() if answer is not None)
 
 
@@ -124,11 +132,13 @@ def _described(operation: Operation, by_type: Mapping[str, Any]) -> dict[str, An
     if operation.access is not Access.PUBLIC:
         described["security"] = [{operation.access.value: []}]
     if operation.body is not None:
-        content: dict[str, Any] = {"schema": by_type[repr(operation.body_schema or operation.body)]}
-        if operation.example is not None:
-            content["example"] = operation.example
+        content = {"schema": by_type[repr(_body_type(operation))], "example": operation.example}
         described["requestBody"] = {"required": True, "content": {"application/json": content}}
     return described
+
+
+def _body_type(operation: Operation) -> Any:
+    return operation.body_schema or operation.body
 
 
 def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
@@ -148,7 +158,7 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
             "Wait until the read model has reached this position.",
             {"type": "integer", "minimum": 0},
         )
-    if 304 in operation.answers:
+    if HTTPStatus.NOT_MODIFIED in operation.answers:
         yield _header("If-None-Match", "The ETag of what you have.", {"type": "string"})
 
 
@@ -173,12 +183,13 @@ def _header(name: str, description: str, schema: Mapping[str, Any]) -> dict[str,
 def _answers(operation: Operation, by_type: Mapping[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for status, answer in operation.answers.items():
-        described: dict[str, Any] = {"description": problems.phrase(status)}
+        described: dict[str, Any] = {"description": HTTPStatus(status).phrase}
         if operation.path.startswith("/api/"):
             described["headers"] = {"Log-Position": POSITION_HEADER}
         if answer is not None:
             content_type = operation.content_type.decode().partition(";")[0]
-            described["content"] = {content_type: {"schema": by_type[repr(answer)]}}
+            example = msgspec.to_builtins(examples.ANSWERS[answer])
+            described["content"] = {content_type: {"schema": by_type[repr(answer)], "example": example}}
         answers[str(status)] = described
     return answers
 
@@ -187,21 +198,22 @@ def _problems(operation: Operation) -> dict[str, Any]:
     by_status: dict[int, list[str]] = defaultdict(list)
     for code in error_codes(operation):
         by_status[problems.STATUS[code]].append(code)
-    return {str(status): _problem(status, codes) for status, codes in sorted(by_status.items())}
+    path = _path(operation).format(**{name: shown["example"] for name, shown in PATH_PARAMETERS.items()})
+    return {str(status): _problem(codes, path) for status, codes in sorted(by_status.items())}
 
 
-def _problem(status: int, codes: Sequence[str]) -> dict[str, Any]:
+def _problem(codes: Sequence[str], path: str) -> dict[str, Any]:
+    errors = [examples.ERRORS[code] for code in codes]
     content = {
         "schema": {"$ref": REF_TEMPLATE.format(name="Problem")},
         "examples": {
-            code: {"value": {"code": code, "status": status, "type": f"urn:ticketing:error:{code}"}}
-            for code in codes
+            error.code: {"value": msgspec.to_builtins(problems.problem(error, path))} for error in errors
         },
     }
-    described = {
+    described: dict[str, Any] = {
         "description": ", ".join(f"`{code}`" for code in codes),
         "content": {problems.PROBLEM_TYPE.decode(): content},
     }
-    if status in (403, 429, 503):
+    if any(error.retry_after_s is not None for error in errors):
         described["headers"] = {"Retry-After": RETRY_HEADER}
     return described

@@ -1,13 +1,16 @@
 """Problem documents (RFC 9457): one table maps every error code to its HTTP status and title."""
 
-from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
 from aggregates.errors import DomainError
 
 PROBLEM_TYPE = b"application/problem+json"
+
+PATH_CHARACTERS = "/:@!$&'()*+,;="
+"""RFC 3986 (3.3): what else may stand in a path as it is."""
 
 STATUS: Final[dict[str, int]] = {
     "BAD_REQUEST": 400,
@@ -142,13 +145,13 @@ class InternalError(DomainError):
 
 
 def problem(error: DomainError, instance: str) -> dict[str, Any]:
-    """Describe an error as a problem document."""
+    """Describe an error as a problem document; `instance` is the path that was asked for."""
     return {
         "type": f"urn:ticketing:error:{error.code}",
         "title": error.code.replace("_", " ").capitalize(),
         "status": STATUS[error.code],
         "detail": error.detail,
-        "instance": instance,
+        "instance": quote(instance, safe=PATH_CHARACTERS),
         "code": error.code,
         **error.members,
     }
@@ -157,8 +160,3 @@ def problem(error: DomainError, instance: str) -> dict[str, Any]:
 def encoded(error: DomainError, instance: str) -> bytes:
     """Encode an error's problem document."""
     return msgspec.json.encode(problem(error, instance))
-
-
-def phrase(status: int) -> str:
-    """Name a status in words, for the OpenAPI document."""
-    return HTTPStatus(status).phrase

@@ -8,8 +8,8 @@ import msgspec
 from aggregates.ids import TokenId, UserId
 from aggregates.queue import poll_after_ms
 from aggregates.token import TokenStatus
-from api.board import Line
-from api.call import Call, Rendered, Reply
+from api.board import Board, Line
+from api.call import Call, Completed, Headers, Rendered, Reply
 from api.endpoint import Access, Operation
 from api.views import JoinRequest, TokenView
 from commands.join_queue import JoinQueue, Standing
@@ -30,9 +30,10 @@ async def join(call: Call[JoinRequest, None]) -> Reply:
     def rendered(standing: Standing) -> Rendered:
         return Rendered(201 if standing.created else 200, _view_of_standing(standing, line))
 
-    async def signed(view: TokenView) -> TokenView:
+    async def signed(view: TokenView) -> Completed[TokenView]:
         claims = Claims(user_id, code, view.queue_number, TokenId(view.token_id), view.issued_at.timestamp())
-        return msgspec.structs.replace(view, token=call.services.signer.sign(claims))
+        with_token = msgspec.structs.replace(view, token=call.services.signer.sign(claims))
+        return Completed(with_token, _retry_after(view))
 
     return await call.execute(
         JoinQueue(code, user_id, TokenId(uuid4())),
@@ -71,16 +72,13 @@ def _view_of_standing(standing: Standing, line: Line | None) -> TokenView:
 
 async def ask(call: Call[None, None]) -> Reply:
     """Answer where the token stands. While it waits this costs no query."""
-    board, claims = call.services.board, call.claims
-    await board.wait_for(board.QUEUE, call.min_log_position())
+    board, claims = await call.board(Board.QUEUE), call.claims
     line = await board.line_of(call.code)
     signed_token = call.bearer() or ""
     if line.waits(claims.queue_number):
         return _token_reply(_waiting(claims, signed_token, line), board.positions[board.QUEUE])
-    found = await board.token(claims.jti)
-    return _token_reply(
-        _not_waiting(claims, signed_token, line, found.status, found.ends_at), found.position
-    )
+    found = await board.token(claims)
+    return _token_reply(_not_waiting(claims, signed_token, line, found.status, found.ends_at), found.position)
 
 
 def _waiting(claims: Claims, signed_token: str, line: Line) -> TokenView:
@@ -131,9 +129,12 @@ def _view(
 
 
 def _token_reply(view: TokenView, position: int) -> Reply:
-    retry_after_s = -(-view.poll_after_ms // 1_000)
-    headers = ((b"retry-after", b"%d" % retry_after_s),)
-    return Reply(200, msgspec.json.encode(view), position, headers)
+    return Reply(200, msgspec.json.encode(view), position, _retry_after(view))
+
+
+def _retry_after(view: TokenView) -> Headers:
+    """`poll_after_ms` in whole seconds."""
+    return ((b"retry-after", b"%d" % -(-view.poll_after_ms // 1_000)),)
 
 
 async def leave(call: Call[None, None]) -> Reply:

@@ -2,6 +2,8 @@
 
 from api.board import Board
 from api.problems import ReadModelBehind
+from commands.errors import StoreUnavailable
+from infrastructure.hearing import Hearing
 
 
 class Readiness:
@@ -14,8 +16,13 @@ class Readiness:
         self._position_at_start: int | None = None
         self._caught_up = False
 
-    def check(self, last_position: int, board: Board) -> None:
-        """Raise ReadModelBehind until the read models have reached where the log was at the first check."""
+    def check(self, last_position: int, board: Board, hearing: Hearing) -> None:
+        """Raise ReadModelBehind until the read models have reached where the log was at the first check.
+
+        And StoreUnavailable while those who bear a token are not heard, since they would be turned away.
+        """
+        if not hearing.counts:
+            raise StoreUnavailable("NONE")
         if self._position_at_start is None:
             self._position_at_start = last_position
         if board.refreshed_at is not None and not self._caught_up:

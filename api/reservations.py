@@ -1,7 +1,7 @@
 """Reservations: taking seats, looking at what one has, giving it up."""
 
+from datetime import datetime
 from uuid import uuid4
-
 
 from aggregates.errors import ReservationNotFound, ValidationFailed
 from aggregates.ids import ReservationId, StartTime
@@ -56,11 +56,12 @@ async def release(call: Call[None, None]) -> Reply:
 
 async def look(call: Call[None, None]) -> Reply:
     """Answer with one reservation of the token's owner."""
-    found = await call.read(reservations.PROJECTION, reservations.find, ReservationId(call.uuid("reservation_id")))
+    reservation_id = ReservationId(call.uuid("reservation_id"))
+    found = await call.read(reservations.PROJECTION, reservations.find, reservation_id)
     reservation = found.value
     if reservation is None or reservation.user_id != call.claims.sub:
         raise ReservationNotFound
-    return json_reply(200, _view(reservation), found.position)
+    return json_reply(200, _view(reservation, call.services.board.now()), found.position)
 
 
 async def list_of_user(call: Call[None, PageQuery]) -> Reply:
@@ -72,10 +73,13 @@ async def list_of_user(call: Call[None, PageQuery]) -> Reply:
         after=paging.place(call.query.after),
         limit=call.query.limit,
     )
-    return paging.page_reply(found, _view)
+    now = call.services.board.now()
+    return paging.page_reply(found, lambda reservation: _view(reservation, now))
 
 
-def _view(reservation: reservations.ReservationFound) -> ReservationView:
+def _view(reservation: reservations.ReservationFound, now: datetime) -> ReservationView:
+    """S2: at its deadline a reservation is over, whether or not that has been recorded."""
+    is_over = reservation.status is ReservationStatus.OPEN and reservation.hold_expires_at <= now
     return ReservationView(
         reservation_id=reservation.reservation_id,
         user_id=reservation.user_id,
@@ -84,7 +88,7 @@ def _view(reservation: reservations.ReservationFound) -> ReservationView:
         start_time=reservation.start_time,
         seat_numbers=tuple(reservation.seat_numbers),
         amount=reservation.amount,
-        status=reservation.status,
+        status=ReservationStatus.EXPIRED if is_over else reservation.status,
         hold_expires_at=reservation.hold_expires_at,
         payment_id=reservation.payment_id,
         created_at=reservation.created_at,
@@ -133,7 +137,7 @@ OPERATIONS = [
         release,
         {204: None},
         access=Access.TOKEN,
-        errors=("RESERVATION_NOT_FOUND", "RESERVATION_NOT_OPEN"),
+        errors=("RESERVATION_NOT_FOUND", "TOKEN_MISMATCH", "RESERVATION_NOT_OPEN"),
         command=True,
     ),
     Operation(

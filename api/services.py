@@ -17,9 +17,10 @@ from infrastructure.tokens import TokenSigner
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Wired once per process, in `api.app`."""
+    """Wired once per process, in `api.server`."""
 
     settings: Settings
+    dsn: str
     bus: CommandBus
     signer: TokenSigner
     read_models: ReadModels

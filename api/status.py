@@ -1,28 +1,17 @@
 """Whether the service is alive, whether it can serve, and what it measures."""
 
-import msgspec
+from contextlib import suppress
+
 from prometheus_client import generate_latest
 
 from api.call import Call, Reply, json_reply
 from api.endpoint import Operation
+from api.services import Services
+from api.views import Health, Ready
+from commands.errors import StoreUnavailable
 from infrastructure import log_reader, worker_status
 
 PROMETHEUS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
-
-
-class Health(msgspec.Struct, frozen=True):
-    """The process answers."""
-
-    status: str
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """Calls can be served."""
-
-    position: int
-    """Of the last event in the log."""
-    read_models: dict[str, int]
-    """Up to where each has come."""
 
 
 async def healthz(_call: Call[None, None]) -> Reply:
@@ -34,22 +23,27 @@ async def readyz(call: Call[None, None]) -> Reply:
     """Answer 200 if the store is in reach, and the read models have caught up since the start."""
     services = call.services
     position = await services.read_models.read(log_reader.last_position)
-    services.readiness.check(position, services.board)
+    services.readiness.check(position, services.board, services.hearing)
     return json_reply(200, Ready(position, dict(services.board.positions)))
 
 
 async def metrics(call: Call[None, None]) -> Reply:
-    """Answer with what is measured, for Prometheus."""
+    """Answer with what is measured, for Prometheus; while the store is out of reach, with what is known."""
     services = call.services
-    position = await services.read_models.read(log_reader.last_position)
-    for projection, reached in services.board.positions.items():
-        services.sale_metrics.feed_lag_events.labels(projection).set(max(0, position - reached))
     for line in services.board.lines():
         services.sale_metrics.queue_depth.labels(line.code).set(line.waiting - len(line.left))
         services.sale_metrics.queue_active.labels(line.code).set(line.active)
+    with suppress(StoreUnavailable):
+        await _measure_followers(services)
+    return Reply(200, generate_latest(services.registry))
+
+
+async def _measure_followers(services: Services) -> None:
+    position = await services.read_models.read(log_reader.last_position)
+    for projection, reached in services.board.positions.items():
+        services.sale_metrics.feed_lag_events.labels(projection).set(max(0, position - reached))
     for worker in await services.read_models.read(worker_status.worker_statuses):
         services.sale_metrics.worker(worker.role, worker.facts)
-    return Reply(200, generate_latest(services.registry))
 
 
 OPERATIONS = [
@@ -68,7 +62,6 @@ OPERATIONS = [
         "What is measured",
         metrics,
         {200: str},
-        errors=("STORE_UNAVAILABLE",),
         content_type=PROMETHEUS_TYPE,
     ),
 ]

@@ -5,7 +5,7 @@ from uuid import uuid4
 import msgspec
 
 from aggregates.ids import UserId
-from api.call import Call, Rendered, Reply
+from api.call import Call, Completed, Rendered, Reply
 from api.endpoint import Operation
 from api.views import NewUser, UserView
 from commands.erase_profile import EraseProfile
@@ -17,9 +17,9 @@ async def register(call: Call[NewUser, None]) -> Reply:
     """Open a wallet for a user; the same user again is answered as they are."""
     user_id = UserId(call.body.user_id or uuid4())
 
-    async def with_name(view: UserView) -> UserView:
+    async def with_name(view: UserView) -> Completed[UserView]:
         name = await call.services.read_models.read(profiles.name_of, user_id=view.user_id)
-        return msgspec.structs.replace(view, name=name)
+        return Completed(msgspec.structs.replace(view, name=name))
 
     return await call.execute(
         OpenWallet(user_id, call.body.name),

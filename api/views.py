@@ -11,16 +11,33 @@ from aggregates.concert import SeatBlock
 from aggregates.policy import Policy
 from aggregates.reservation import ReservationStatus
 from aggregates.token import TokenStatus
+from audit import Report
 
 Item = TypeVar("Item")
 
-Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+END = r"(?!\n)$"
+"""The end of a text in a pattern; `$` alone would let Python pass over a last line feed."""
+
+ONE_LINE = r"^[^\x00-\x1f\x7f]*" + END
+
+INTEGER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly (RFC 8259, 6)."""
+
+Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=ONE_LINE)]
 """One line that people read."""
 
-LongText = Annotated[str, Meta(max_length=4_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
-Code = Annotated[str, Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{1,31}$")]
-Time = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-SeatNumbers = Annotated[tuple[int, ...], Meta(min_length=1, max_length=100)]
+LongText = Annotated[str, Meta(max_length=4_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*" + END)]
+Code = Annotated[str, Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{1,31}" + END)]
+Time = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]" + END)]
+Integer = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+"""Whatever a client may mean by a number; the rules say which are good."""
+
+Won = Integer
+SeatNumbers = Annotated[tuple[Integer, ...], Meta(min_length=1, max_length=100)]
+Moment = Annotated[datetime, Meta(tz=True)]
+PolicyChanges = dict[str, bool | Integer | str | None]
+"""Fields of a sale policy; which there are, and what they take, the policy says."""
+
 Sales = Literal["OPEN", "CLOSED"]
 
 
@@ -28,7 +45,7 @@ class NewUser(msgspec.Struct, frozen=True):
     """Registers a user; the gateway may choose the id."""
 
     user_id: UUID | None = None
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=ONE_LINE)] | None = None
 
 
 class UserView(msgspec.Struct, frozen=True):
@@ -49,7 +66,7 @@ class WalletView(msgspec.Struct, frozen=True):
 class Charge(msgspec.Struct, frozen=True):
     """Adds won to a wallet."""
 
-    amount: int
+    amount: Won
 
 
 class ChargeView(msgspec.Struct, frozen=True):
@@ -182,7 +199,7 @@ class PayRequest(msgspec.Struct, frozen=True):
     """Pays a reservation; by default the token's open one."""
 
     reservation_id: UUID | None = None
-    amount: int | None = None
+    amount: Won | None = None
 
 
 class PaymentView(msgspec.Struct, frozen=True):
@@ -302,4 +319,48 @@ class PageQuery(msgspec.Struct, frozen=True):
     """Which part of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    after: Annotated[str, Meta(max_length=100, pattern=r"^[\x20-\x7e]*$")] | None = None
+    after: Annotated[str, Meta(max_length=100, pattern=r"^[\x20-\x7e]*" + END)] | None = None
+
+
+class NewAudit(msgspec.Struct, frozen=True):
+    """Asks for an audit of the whole log, or of the log as it was `at` a moment."""
+
+    at: Moment | None = None
+
+
+class AuditView(msgspec.Struct, frozen=True):
+    """An audit, and how far it has come (0 to 1)."""
+
+    audit_id: UUID
+    status: Literal["RUNNING", "DONE", "FAILED"]
+    progress: float
+    report: Report | None
+
+
+class AuditStarted(msgspec.Struct, frozen=True):
+    """The audit that is running."""
+
+    audit_id: UUID
+
+
+class HistoryQuery(msgspec.Struct, frozen=True):
+    """Whose history: one wallet's, or one payment's."""
+
+    user_id: UUID | None = None
+    payment_id: UUID | None = None
+    at: Moment | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Calls can be served."""
+
+    position: int
+    """Of the last event in the log."""
+    read_models: dict[str, int]
+    """Up to where each has come."""

@@ -21,9 +21,7 @@ async def charge(call: Call[Charge, None]) -> Reply:
         if claims.sub != user_id:
             raise TokenInvalid("This token is another user's.")
         visit = Visit(claims.concert, claims.jti)
-    return await call.execute(
-        ChargeWallet(user_id, call.body.amount, visit), _rendered, caller=user_id
-    )
+    return await call.execute(ChargeWallet(user_id, call.body.amount, visit), _rendered, caller=user_id)
 
 
 def _rendered(charged: WalletChargedResult) -> Rendered:

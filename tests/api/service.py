@@ -1,0 +1,129 @@
+"""The API as one process runs it, with a projector beside it, on a free port and in a thread of its own."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import uvloop
+
+from api.server import http_server, running_services
+from api.services import Services
+from commands.bus import Answer
+from commands.command import Command
+from infrastructure.feed import PostgresFeed
+from infrastructure.settings import Settings
+from projections.projector import Projector
+from projections.registry import PROJECTIONS
+
+T = TypeVar("T")
+
+ADMIN_KEY = "the-admin-key"
+SECRET = "the secret that signs the tokens of these tests"
+
+WITHIN_S = 20.0
+"""Nothing here takes so long; the machine may be busy."""
+
+LOOK_EVERY_S = 0.01
+
+
+class Service:
+    """Starts when it is entered, and then answers; it ends cleanly."""
+
+    services: Services
+    """What its handlers share."""
+
+    def __init__(self, dsn: str, **settings: Any) -> None:
+        self.dsn = dsn
+        self.settings = _settings(**{"admin_key": ADMIN_KEY, "token_secrets": (SECRET,), **settings})
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self.url = "http://{}:{}".format(*self.address)
+        self._loop = uvloop.new_event_loop()
+        self._ended: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="api")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        with httpx.Client(base_url=self.url) as client:
+            self.until(lambda: client.get("/readyz").status_code == httpx.codes.OK)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join()
+        self._ended.result()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something where the service runs."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
+
+    def do(self, command: Command) -> Answer:
+        """Send a command past HTTP, as the timer does; it is not refused."""
+        answer = self.run(self.services.bus.execute(command))
+        assert not isinstance(answer.outcome, Exception), answer.outcome
+        return answer
+
+    @contextmanager
+    def without_projector(self) -> Iterator[None]:
+        """Let the read models stay where they are."""
+        self.run(self._stop_projector())
+        yield
+        self._loop.call_soon_threadsafe(self._start_projector)
+
+    def until(self, condition: Any) -> None:
+        """Wait until the condition holds."""
+        deadline = time.monotonic() + WITHIN_S
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            if self._ended.done():
+                self._ended.result()
+            time.sleep(LOOK_EVERY_S)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 (raised again in the test's own thread)
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    async def _serve(self) -> None:
+        async with running_services(self.settings, self.dsn) as services:
+            self.services = services
+            self._server = http_server(services)
+            self._start_projector()
+            await self._server.serve(sockets=[self._listener])
+            await self._stop_projector()
+
+    def _stop(self) -> None:
+        self._server.should_exit = True
+
+    def _start_projector(self) -> None:
+        self._projector_stops = asyncio.Event()
+        self._projecting = self._loop.create_task(self._project(self._projector_stops))
+
+    async def _project(self, stop: asyncio.Event) -> None:
+        feed = PostgresFeed(self.dsn)
+        await Projector(self.dsn, feed, PROJECTIONS).run(stop)
+        await feed.close()
+
+    async def _stop_projector(self) -> None:
+        self._projector_stops.set()
+        await self._projecting
+
+
+def _settings(**values: Any) -> Settings:
+    """Make settings of these values, without a file `.env` that may lie around."""
+    make: Any = Settings
+    settings: Settings = make(_env_file=None, **values)
+    return settings
