@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 from psycopg import AsyncConnection
 
@@ -33,7 +34,7 @@ LOOK_UPS_MAX = 20
 """Numbers that the read model lacks and that are looked up in the log in one round, for one concert."""
 
 AGAIN_AFTER_S = 1.0
-"""When to knock again, without any news, after a command that let nobody in."""
+"""When to knock again, without any news, after a command that did not let everyone in."""
 
 LOOKED_UP_MAX = 10_000
 """So many of them are remembered."""
@@ -47,9 +48,11 @@ log = structlog.get_logger(__name__)
 
 
 class _Knock(NamedTuple):
-    """The last suggestion made for a concert."""
+    """The last suggestion made for a concert, and what came of it."""
 
     last_number: int
+    head: int
+    """How far the gate has come for certain: to the last number, if all of them were let in; else 0."""
     news: int
     """The position of the last change of the sale that it was made from."""
     answered_at: int
@@ -74,7 +77,8 @@ class Gate:
         """Suggest whom to let in everywhere; return whether more may follow at once."""
         async with self._read_models.connection() as connection:
             await self._sales.refresh(connection)
-            open_sales = [sale for sale in self._sales if _is_open(sale) and self._has_news(sale)]
+            sales = [self._as_known(sale) for sale in self._sales]
+            open_sales = [sale for sale in sales if _is_open(sale) and self._has_news(sale)]
             admitted = await _admitted(connection, open_sales)
             suggested = [
                 (sale, await self._suggest(connection, sale, _room(sale, admitted))) for sale in open_sales
@@ -83,8 +87,16 @@ class Gate:
         await asyncio.gather(*(self._knock(sale, numbers) for sale, numbers in fresh))
         return any(len(numbers) == LET_IN_MAX for _, numbers in fresh)
 
+    def _as_known(self, sale: Sale) -> Sale:
+        """Where the read model has not seen yet that all of the last suggestion were let in, we have."""
+        line, knock = sale.line, self._knocks.get(sale.line.code)
+        if knock is None or knock.head <= line.head:
+            return sale
+        active = line.active + knock.head - line.head
+        return sale._replace(line=msgspec.structs.replace(line, head=knock.head, active=active))
+
     def _has_news(self, sale: Sale) -> bool:
-        """After a command that let nobody in, wait for something to happen to the sale, or for a while."""
+        """After a command that did not let everyone in, wait for something to happen, or for a while."""
         knock = self._knocks.get(sale.line.code)
         return knock is None or knock.news != sale.changed_position or knock.again_at <= time.monotonic()
 
@@ -100,14 +112,16 @@ class Gate:
         )
 
     async def _knock(self, sale: Sale, numbers: Sequence[Suggestion]) -> None:
-        code = sale.line.code
+        code, last_number = sale.line.code, numbers[-1].queue_number
         for answer in await send(self._bus, self._leads, [LetIn(code, tuple(numbers))]):
             failed = isinstance(answer.outcome, Exception)
+            all_let_in = answer.outcome == len(numbers)
             self._knocks[code] = _Knock(
-                0 if failed else numbers[-1].queue_number,
+                0 if failed else last_number,
+                last_number if all_let_in else 0,
                 sale.changed_position,
-                0 if failed else answer.position,
-                time.monotonic() + AGAIN_AFTER_S,
+                answer.position,
+                0.0 if all_let_in else time.monotonic() + AGAIN_AFTER_S,
             )
 
     async def _suggest(self, connection: Connection, sale: Sale, room: int) -> Sequence[Suggestion]:
