@@ -8,7 +8,8 @@ tables by a real projector. Every answer is checked to reflect the log up to its
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -105,6 +106,15 @@ async def connect(dsn: str) -> AsyncConnection[Any]:
     return await AsyncConnection.connect(dsn, autocommit=True, options=SESSION)
 
 
+@asynccontextmanager
+async def projecting(projector: Projector) -> AsyncIterator[Projector]:
+    """Close the projector's connection, whatever happens."""
+    try:
+        yield projector
+    finally:
+        await projector.close()
+
+
 async def catch_up(projector: Projector) -> None:
     """Project until nothing is left."""
     while await projector.advance():
@@ -116,8 +126,7 @@ def project(dsn: str, events: Sequence[RecordedEvent], **options: Any) -> None:
     """Project a log with one projector."""
 
     async def run() -> None:
-        projector = Projector(dsn, ListFeed(events), PROJECTIONS, **options)
-        await catch_up(projector)
-        await projector.close()
+        async with projecting(Projector(dsn, ListFeed(events), PROJECTIONS, **options)) as projector:
+            await catch_up(projector)
 
     asyncio.run(run())

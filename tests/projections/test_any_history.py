@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import cycle
 from typing import Any
 
 import psycopg
@@ -30,7 +31,7 @@ from projections.seat_map import SeatStatus
 from tests.aggregates.given import CODE
 from tests.projections import tables
 from tests.projections.histories import PEOPLE, Crowd, crowds
-from tests.projections.read_models import ListFeed, ReadModels, catch_up, project
+from tests.projections.read_models import ListFeed, ReadModels, catch_up, project, projecting
 
 EXAMPLES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 """The database of the fixture is emptied before each example."""
@@ -40,44 +41,44 @@ END = datetime.fromisoformat("9000-01-01T00:00:00+00:00")
 
 
 class CutFeed(ListFeed):
-    """Gives the log out in pieces: up to the next of these positions."""
+    """Gives the log out in pieces of these sizes, over and over."""
 
-    def __init__(self, events: Sequence[RecordedEvent], cuts: Sequence[int]) -> None:
+    def __init__(self, events: Sequence[RecordedEvent], sizes: Sequence[int]) -> None:
         super().__init__(events)
-        self._cuts = cuts
+        self._sizes = cycle(sizes)
 
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        until = min((cut for cut in self._cuts if cut > after), default=len(self.events))
-        return [event for event in await super().read(after, limit) if event.position <= until]
+        return await super().read(after, min(limit, next(self._sizes)))
 
 
 async def project_in_pieces(
-    dsn: str, events: Sequence[RecordedEvent], cuts: Sequence[int], repeats: Sequence[tuple[int, int]]
+    dsn: str, events: Sequence[RecordedEvent], sizes: Sequence[int], repeats: Sequence[tuple[int, int]]
 ) -> None:
     """Project piece by piece, and let a projection believe now and then that it stands further back."""
-    projector = Projector(dsn, CutFeed(events, cuts), PROJECTIONS)
-    for nth, back in repeats:
-        await projector.advance()
-        standing = projector.standings[PROJECTIONS[nth].name]
-        standing.position = max(0, standing.position - back)
-    await catch_up(projector)
-    await projector.close()
+    async with projecting(Projector(dsn, CutFeed(events, sizes), PROJECTIONS)) as projector:
+        for nth, back in repeats:
+            await projector.advance()
+            standing = projector.standings[PROJECTIONS[nth].name]
+            standing.position = max(0, standing.position - back)
+        await catch_up(projector)
 
 
 @EXAMPLES
-@given(crowds(), st.data())
-def test_batches_may_be_cut_anywhere_and_repeated(dsn: str, crowd: Crowd, data: st.DataObject) -> None:
-    anywhere = st.integers(1, len(crowd.events))
-    cuts = data.draw(st.lists(anywhere, max_size=20), label="cuts")
-    repeat = st.tuples(st.integers(0, len(PROJECTIONS) - 1), anywhere)
-    repeats = data.draw(st.lists(repeat, max_size=5), label="repeats")
+@given(
+    crowds(),
+    st.lists(st.integers(1, 40), min_size=1, max_size=10),
+    st.lists(st.tuples(st.integers(0, len(PROJECTIONS) - 1), st.integers(1, 40)), max_size=8),
+)
+def test_batches_may_be_cut_anywhere_and_repeated(
+    dsn: str, crowd: Crowd, sizes: Sequence[int], repeats: Sequence[tuple[int, int]]
+) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         tables.empty(connection)
         project(dsn, crowd.events)
         at_once = tables.projected(connection)
 
         tables.empty(connection)
-        asyncio.run(project_in_pieces(dsn, crowd.events, cuts, repeats))
+        asyncio.run(project_in_pieces(dsn, crowd.events, sizes, repeats))
 
         assert tables.projected(connection) == at_once
 

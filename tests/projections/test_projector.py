@@ -23,9 +23,10 @@ from tests.aggregates.given import CODE
 from tests.commands.sale import Sale
 from tests.commands.steps import PRICE, let_in, on_sale, pay, reserve, waiting
 from tests.projections import tables
-from tests.projections.read_models import ListFeed, connect, project
+from tests.projections.read_models import ListFeed, connect, project, projecting
 
 DEADLINE_S = 30.0
+POLL_S = 0.001
 
 PEOPLE = [UserId(uuid5(UUID(int=0), f"buyer {number}")) for number in range(1, 41)]
 
@@ -64,14 +65,14 @@ def expected(dsn: str, connection: psycopg.Connection[Any]) -> Any:
 async def run_until(projectors: Sequence[Projector], names: Iterable[str], position: int) -> None:
     """Run them until these projections have come so far."""
     stop = asyncio.Event()
-    running = [asyncio.create_task(projector.run(stop)) for projector in projectors]
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as running:
+        for projector in projectors:
+            running.create_task(projector.run(stop))
         for projector, name in product(projectors, names):
             while projector.standings[name].position < position:
-                await asyncio.sleep(0.001)  # poll: there is nothing to wait for but its progress
-                assert not any(task.done() for task in running)
-    stop.set()
-    await asyncio.gather(*running)
+                await asyncio.sleep(POLL_S)
+                assert projector.store_losses < 10
+        stop.set()
 
 
 NAMES = [projection.name for projection in PROJECTIONS]
@@ -88,6 +89,7 @@ def test_two_racing_projectors_apply_each_event_once(
     assert tables.projected(connection) == expected
     for name in NAMES:
         assert sum(projector.standings[name].events for projector in racing) == len(sold_out())
+        assert [projector.standings[name].failures for projector in racing] == [0, 0]
 
 
 def test_a_projector_whose_session_is_ended_again_and_again_goes_on(
@@ -140,10 +142,9 @@ def test_a_batch_that_is_cut_off_in_the_middle_leaves_nothing(
     before = tables.projected(connection)
 
     async def run() -> None:
-        projector = Projector(dsn, ListFeed(sold_out()), [*PROJECTIONS, cut_off])
-        with pytest.raises(psycopg.OperationalError):
-            await projector.advance()
-        await projector.close()
+        async with projecting(Projector(dsn, ListFeed(sold_out()), [*PROJECTIONS, cut_off])) as projector:
+            with pytest.raises(psycopg.OperationalError):
+                await projector.advance()
 
     asyncio.run(run())
 
@@ -197,10 +198,9 @@ def test_a_feed_that_cannot_be_read_leaves_the_read_models_as_they_are(dsn: str)
             raise msgspec.DecodeError(f"{events[0].position} is not an event")
 
     async def run() -> Projector:
-        projector = Projector(dsn, UnreadableFeed(sold_out()), PROJECTIONS)
-        assert await projector.advance() == 0
-        await projector.close()
-        return projector
+        async with projecting(Projector(dsn, UnreadableFeed(sold_out()), PROJECTIONS)) as projector:
+            assert await projector.advance() == 0
+            return projector
 
     standings = asyncio.run(run()).standings
 
@@ -226,10 +226,9 @@ def test_a_projector_begins_where_the_checkpoints_are(dsn: str) -> None:
     project(dsn, sold_out()[:100])
 
     async def run() -> Projector:
-        projector = Projector(dsn, ListFeed(sold_out()), PROJECTIONS)
-        await projector.advance()
-        await projector.close()
-        return projector
+        async with projecting(Projector(dsn, ListFeed(sold_out()), PROJECTIONS)) as projector:
+            await projector.advance()
+            return projector
 
     standings = asyncio.run(run()).standings
 
