@@ -9,7 +9,7 @@ for an instant, whatever the order of a batch's commands (rule Q4).
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -125,7 +125,12 @@ class Queue(msgspec.Struct, frozen=True):
     """Tokens activated, less slots freed."""
     paused: bool = False
     unsold: Mapping[PerformanceName, int] = {}
-    """Seats not sold of each performance that has not begun."""
+    """Seats not sold of each performance that has not begun.
+
+    Of one whose seats are sold in the very batch that adds them it is below zero between the two events.
+    """
+    begun: frozenset[PerformanceName] = frozenset()
+    """The performances whose seats were withdrawn whole: selling or returning one then changes nothing."""
     recent: tuple[tuple[Admission, ...], ...] = ()
     """The admissions of the last hour, oldest first, in runs."""
 
@@ -156,27 +161,25 @@ def evolve(queue: Queue, event: QueueEvent, at: datetime) -> Queue:
         case SlotsFreed(count=count):
             return replace(queue, active=queue.active - count)
         case SeatsSold(by_performance=sold):
-            return replace(queue, unsold=_with_seats_sold(queue.unsold, sold))
-        case SeatsReturned(by_performance=returned):
-            unsold = {name: left + returned.get(name, 0) for name, left in queue.unsold.items()}
-            return replace(queue, unsold=unsold)
-        case SeatsAdded(by_performance=added):
-            unsold = {name: queue.unsold.get(name, 0) + count for name, count in added.items()}
-            return replace(queue, unsold={**queue.unsold, **unsold})
+            return _with_unsold(queue, sold, -1)
+        case SeatsReturned(by_performance=came) | SeatsAdded(by_performance=came):
+            return _with_unsold(queue, came, +1)
         case SeatsWithdrawn(date=day, start_time=start_time):
             begun = performance_name(day, start_time)
-            return replace(queue, unsold={name: n for name, n in queue.unsold.items() if name != begun})
+            unsold = {name: count for name, count in queue.unsold.items() if name != begun}
+            return replace(queue, unsold=unsold, begun=queue.begun | {begun})
         case QueuePaused():
             return replace(queue, paused=True)
         case QueueResumed():
             return replace(queue, paused=False)
 
 
-def _with_seats_sold(
-    unsold: Mapping[PerformanceName, int], sold: Mapping[PerformanceName, int]
-) -> Mapping[PerformanceName, int]:
-    """Of a performance that has begun all seats were withdrawn: selling one then changes nothing."""
-    return {name: left - sold.get(name, 0) for name, left in unsold.items()}
+def _with_unsold(queue: Queue, by_performance: Mapping[PerformanceName, int], sign: Literal[-1, 1]) -> Queue:
+    unsold = dict(queue.unsold)
+    for name, count in by_performance.items():
+        if name not in queue.begun:
+            unsold[name] = unsold.get(name, 0) + sign * count
+    return msgspec.structs.replace(queue, unsold=unsold)
 
 
 def _remember(
@@ -303,8 +306,7 @@ def free_slot(draft: Draft) -> Draft:
 def sell_seats(draft: Draft, performance: PerformanceName, count: int) -> Draft:
     """P1: so many seats were sold; they count at once."""
     sold = _plus(draft.sold, performance, count)
-    unsold = _with_seats_sold(draft.queue.unsold, {performance: count})
-    queue = msgspec.structs.replace(draft.queue, unsold=unsold)
+    queue = _with_unsold(draft.queue, {performance: count}, -1)
     return msgspec.structs.replace(draft, sold=sold, queue=queue)
 
 

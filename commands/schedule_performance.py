@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -22,12 +22,8 @@ class SeatsFrom(msgspec.Struct, frozen=True):
 
 
 class SchedulePerformance(Command, frozen=True):
-    """Schedule a showing at the venue's wall-clock time, with `seats`, or those of `seats_from`, or 1–50.
+    """Schedule a showing at the venue's wall-clock time, with `seats`, or those of `seats_from`, or 1–50."""
 
-    Its seats count from the next batch on, so nothing of this one may sell them.
-    """
-
-    ends_batch: ClassVar[bool] = True
     code: ConcertCode
     date: date
     start_time: StartTime

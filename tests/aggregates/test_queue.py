@@ -382,3 +382,8 @@ def test_the_time_between_asks_is_1_to_200_seconds_and_grows_with_distance_and_l
     assert 1_000 <= asked <= 200_000
     assert asked <= queue.poll_after_ms(ahead + 1_000, waiting)
     assert asked <= queue.poll_after_ms(ahead, waiting + 1_000)
+
+
+def test_p1_seats_sold_in_the_batch_that_adds_them_are_counted_once() -> None:
+    sold_before_added = given(QUEUE, QueueOpened(), seats_sold(2), seats_added(10))
+    assert sold_before_added.state.seats_left == 8

@@ -22,7 +22,7 @@ from aggregates.errors import (
     PerformanceNotFound,
     ValidationFailed,
 )
-from aggregates.ids import StartTime
+from aggregates.ids import StartTime, performance_name
 from aggregates.policy import Policy
 from aggregates.queue import QueueOpened, QueuePaused, QueueResumed, SeatsAdded, SeatsWithdrawn
 from commands.command import Command
@@ -70,13 +70,20 @@ def test_scheduling_a_performance_puts_its_seats_on_sale() -> None:
     )
 
 
-def test_nothing_sells_seats_in_the_batch_that_puts_them_on_sale() -> None:
+def test_performances_scheduled_together_are_added_in_one_event() -> None:
     given().when(announce(), schedule(seats=20), schedule(seats=5, start_time="21:30")).then_recorded(
         on_concert(
             ConcertAnnounced(**{**_fields(ANNOUNCED), "policy": Policy()}),
             PerformanceScheduled(SHOW_DAY, SHOW_TIME, None, SHOW_STARTS_AT, _plan(20)),
+            PerformanceScheduled(
+                SHOW_DAY, StartTime("21:30"), None, SHOW_STARTS_AT + timedelta(hours=2), _plan(5)
+            ),
         ),
-        on(queue.stream(CODE), QueueOpened(), SeatsAdded(20, {SHOW: 20})),
+        on(
+            queue.stream(CODE),
+            QueueOpened(),
+            SeatsAdded(25, {SHOW: 20, performance_name(SHOW_DAY, StartTime("21:30")): 5}),
+        ),
     )
 
 
