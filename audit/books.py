@@ -7,6 +7,7 @@ from audit.append import Append, Tally
 from audit.breaches import Breaches, Rule
 from audit.ledger import PaymentRow, PaymentStatus, payment_row
 from audit.state import Concert, Payment, Performance, Queue, Reservation, Seat, Stream, Tokens, Wallet
+from audit.stored import is_seat_number
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -54,7 +55,7 @@ class Books:
 
     def _new_stream(self, name: str) -> Stream | None:
         match name.split("/"):
-            case ["seat", code, performance, number] if number.isdecimal():
+            case ["seat", code, performance, number] if is_seat_number(number):
                 return self._new_seat(name, code, performance, int(number))
             case ["token", code, _user_id]:
                 return Tokens(name=name, partition_key=self.concert(code).partition_key)

@@ -124,12 +124,14 @@ def advanced(books: Books, queue: Queue, event: QueueAdvanced, position: int) ->
     if not queue.head < event.head <= issued:
         detail = f"the gate goes from {queue.head} to {event.head}, while {issued} numbers were issued"
         books.breach("Q3", queue.name, [position], detail)
-    for number in range(queue.head + 1, min(event.head, issued) + 1):
-        if number in queue.left_early:
-            queue.left_early.remove(number)
-        elif number not in tally.activated:
-            detail = f"the gate passes number {number}, whose token was neither let in nor has ended"
-            books.breach("Q3", queue.name, [position], detail)
+    passed = range(queue.head + 1, min(event.head, issued) + 1)
+    stands = next((n for n in passed if n not in queue.left_early and n not in tally.activated), None)
+    if stands is None:
+        queue.left_early.difference_update(passed)
+    else:
+        detail = f"the gate passes number {stands}, whose token was neither let in nor has ended"
+        books.breach("Q3", queue.name, [position], detail)
+        queue.left_early = {number for number in queue.left_early if number not in passed}
     for number, activated_at in tally.activated.items():
         if not queue.head < number <= event.head:
             detail = f"number {number} is let in, but the gate goes from {queue.head} to {event.head}"

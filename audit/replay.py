@@ -112,10 +112,10 @@ class Replay:
         books = self.books
         if stored.recorded_at != books.now and not self._begin_append(stored, position):
             return False
-        self._count(position, stored.stream)
+        name = stored.stream
+        self._count(position, name)
         if self._on_event is not None:
             self._on_event(topic, stored, position)
-        name = stored.stream
         stream = books.streams.get(name) or books.open_stream(name)
         if stream is None or type(stream) is not reading.stream_type:
             books.breach("A1", name, [position], f"{topic} does not belong to this stream")
@@ -128,7 +128,10 @@ class Replay:
         if books.append.merged_at and not reading.merged:
             detail = f"{topic} comes after the merged events of its append"
             books.breach("A1", name, [books.append.merged_at, position], detail)
-        reading.judge(books, stream, stored.payload, position)
+        try:
+            reading.judge(books, stream, stored.payload, position)
+        except OverflowError:
+            books.breach("A1", name, [position], "a time is out of the range of the calendar")
         if stored.partition_key != stream.partition_key:
             detail = f"the partition key is {stored.partition_key}, not {stream.partition_key}"
             books.breach("A1", name, [position], detail)
@@ -181,15 +184,16 @@ class Replay:
 
     def _judge_version(self, stream: Stream, position: int, id_: bytes, version: int) -> None:
         """A1: versions are dense; those that could not be read are known to be there."""
-        missing = set(range(stream.version + 1, version)) - self._unread.get(id_, set())
-        if version <= stream.version:
-            detail = f"version {version} comes again, after version {stream.version}"
-        elif stream.version == 0 and missing:
-            detail = f"version {version} comes first, or after the stream had ended"
-        elif missing:
-            detail = f"version {version} comes after version {stream.version}"
-        else:
+        last = stream.version
+        unread = sum(last < passed_over < version for passed_over in self._unread.get(id_, ()))
+        if version <= last:
+            detail = f"version {version} comes again, after version {last}"
+        elif version == last + 1 + unread:
             return
+        elif last == 0:
+            detail = f"version {version} comes first, or after the stream had ended"
+        else:
+            detail = f"version {version} comes after version {last}"
         self.books.breach("A1", stream.name, [position], detail)
 
     def _pass_over(self, position: int, id_: bytes, version: int, state: bytes, why: str) -> bool:
@@ -210,7 +214,4 @@ class Replay:
 
 
 def _readable(id_: bytes) -> str:
-    return str(UUID(bytes=id_)) if len(id_) == UUID_LENGTH else id_.hex()
-
-
-UUID_LENGTH: Final = 16
+    return str(UUID(bytes=id_))

@@ -1,10 +1,11 @@
-"""Reservations: one user's claim on seats of one performance (rules L1, L2, S1, S2, S3, W3).
+"""Reservations: one user's claim on seats of one performance (rules L1, L2, S1, S2, S3, P3, W3).
 
 - L1, L2: none is opened while the sale is closed, nor from its performance's start on.
 - S1: its seats are in the performance's plan. P1: its amount is what they cost there.
 - S2: its deadline is its opening plus the policy's `hold_ttl_s`, and it does not expire before.
 - S3: all or none: in the append that opens it, each of its seats, and its token, are held for it, with its
   deadline; in the append that ends it, each of them is let go, skipping those that others took since.
+- P3: no more than five payments fail for it, each while it is open.
 - W3: under `charge_while_holding: false` opening suspends charging until that deadline, in the same append,
   and whatever ends it resumes it.
 """
@@ -18,6 +19,9 @@ from audit.breaches import Rule
 from audit.state import Performance, Reservation, Seat
 from audit.stored import Nothing, OfPayment, ReservationOpened
 from audit.topics import Topics
+
+FAILURES_MAX = 5
+"""P3: after so many, an attempt that would fail again leaves no event."""
 
 
 def opened(books: Books, reservation: Reservation, event: ReservationOpened, position: int) -> None:
@@ -80,10 +84,6 @@ def payment_failed(books: Books, reservation: Reservation, event: OfPayment, pos
         books.breach("P3", reservation.name, [position], "one payment fails twice")
     failure.reservation = reservation
     failure.policy = books.concert(reservation.partition_key).policy
-
-
-FAILURES_MAX = 5
-"""P3: after so many, an attempt that would fail again leaves no event."""
 
 
 def confirmed(books: Books, reservation: Reservation, event: OfPayment, position: int) -> None:

@@ -63,7 +63,7 @@ class Admissions:
 
     def add(self, at: datetime, count: int) -> None:
         """Count `count` activations at one instant, not earlier than those before."""
-        if self._instants and self._instants[0] < at - 2 * INTERVAL_MAX:
+        if self._instants and at - self._instants[0] > 2 * INTERVAL_MAX:
             self._forget(at - INTERVAL_MAX)
         self._instants.append(at)
         self._totals.append(self._total() + count)

@@ -20,10 +20,17 @@ Id = Annotated[str, Meta(min_length=36, max_length=36)]
 Day = Annotated[str, Meta(min_length=10, max_length=10)]
 Clock = Annotated[str, Meta(min_length=5, max_length=5)]
 Instant = Annotated[datetime, Meta(tz=True)]
-Won = Annotated[int, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=0)]
-Number = Annotated[int, Meta(ge=1)]
-Numbers = tuple[int, ...]
+
+LARGEST = 2**53 - 1
+"""No honest number is larger, and every reader of JSON can tell those up to it apart (RFC 8259, 6)."""
+
+Won = Annotated[int, Meta(ge=0, le=LARGEST)]
+Balance = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Number = Annotated[int, Meta(ge=1, le=LARGEST)]
+Numbers = tuple[Number, ...]
+
+SEAT_DIGITS_MAX = 9
 
 Payload = TypeVar("Payload")
 
@@ -43,6 +50,11 @@ def stream_id(name: str) -> bytes:
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
     return bytes(digest)
+
+
+def is_seat_number(text: str) -> bool:
+    """Whether a seat's stream may end in this: a plain number, of no more digits than any hall needs."""
+    return text.isascii() and text.isdecimal() and len(text) <= SEAT_DIGITS_MAX
 
 
 class Nothing(msgspec.Struct, frozen=True, gc=False):
@@ -179,7 +191,7 @@ class PaymentCompleted(msgspec.Struct, frozen=True, gc=False):
     start_time: Clock
     seat_numbers: Numbers
     amount: Won
-    balance: int
+    balance: Balance
 
 
 class PaymentFailed(msgspec.Struct, frozen=True, gc=False):
@@ -190,14 +202,14 @@ class PaymentFailed(msgspec.Struct, frozen=True, gc=False):
     code: str
     amount: Won
     reason: str
-    balance: int
+    balance: Balance
 
 
 class PaymentRefunded(msgspec.Struct, frozen=True, gc=False):
     """`payment.refunded`."""
 
     amount: Won
-    balance: int
+    balance: Balance
 
 
 class NumbersIssued(msgspec.Struct, frozen=True, gc=False):
@@ -218,7 +230,7 @@ class SeatsMoved(msgspec.Struct, frozen=True, gc=False):
     """`queue.seats_sold`, `queue.seats_returned` and `queue.seats_added`."""
 
     count: Count
-    by_performance: dict[str, int] = {}
+    by_performance: dict[str, Count] = {}
 
 
 class SlotsFreed(msgspec.Struct, frozen=True, gc=False):
@@ -241,7 +253,7 @@ class TokenIssued(msgspec.Struct, frozen=True, gc=False):
     token_id: Id
     user_id: Id
     code: str
-    queue_number: int
+    queue_number: Number
 
 
 class TokenActivated(msgspec.Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from audit.stored import (
     SeatSold,
     SeatsWithdrawn,
     Stored,
+    is_seat_number,
 )
 
 
@@ -133,7 +134,7 @@ class SeatMap(Expectation):
     def _become(self, stream: str, status: str, held_until: datetime | None, position: int) -> None:
         name, _, number = stream.removeprefix("seat/").rpartition("/")
         showing = self._showings.get(name)
-        if showing is None:
+        if showing is None or not is_seat_number(number):
             return
         row = showing.row
         seat = showing.seats.get(int(number))
