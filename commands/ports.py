@@ -115,13 +115,17 @@ class Append(Protocol):
     reading: Reading
 
     async def read_more(self, streams: Sequence[Known]) -> None:
-        """Read further streams at the same place in the log; `reading` then has them too."""
+        """Read further streams at the same place in the log; `reading` then has them too.
+
+        Raises as `EventLog.begin` does.
+        """
         ...
 
     async def commit(self, writes: Writes) -> Sequence[int]:
         """Append, and return the events' positions in order; without events, the log's last position.
 
-        Raises VersionConflict where a version is taken, OutcomeUnknown where the log did not say.
+        Raises VersionConflict where a version is taken, OutcomeUnknown where the log did not say. Whatever
+        else it raises, nothing was recorded.
         """
         ...
 
@@ -136,7 +140,7 @@ class EventLog(Protocol):
     async def begin(self, wanted: Wanted, deadline: float) -> Append:
         """Take the append lock, then read. The whole append is given up at `deadline` (event loop time).
 
-        Raises LogUnavailable, and VersionConflict where what was known is not so.
+        Raises LogUnavailable, VersionConflict where what was known is not so, and BrokenHistory.
         """
         ...
 
@@ -154,6 +158,10 @@ class VersionConflict(Exception):
 
 class LogUnavailable(Exception):
     """The log cannot be reached; nothing was recorded."""
+
+
+class BrokenHistory(Exception):
+    """A stream's events are not 1, 2, 3, …, or are not those of its snapshot: nothing is decided on it."""
 
 
 class OutcomeUnknown(Exception):

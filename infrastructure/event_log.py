@@ -7,22 +7,24 @@ before the read, so what a batch reads is true at its place in the log, also in 
 
 import asyncio
 import hashlib
+import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
 import psycopg
 import structlog
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
 
 from aggregates.event import RecordedEvent
 from aggregates.registry import AGGREGATES
 from aggregates.stream import Aggregate
 from commands.abandon_token import ALLOWANCE_S
 from commands.ports import (
+    BrokenHistory,
     Hearing,
     KeyOfCaller,
     Known,
@@ -41,7 +43,10 @@ from infrastructure import codec
 APPEND_LOCK = 7_303_014_510
 
 LOCK_WAIT_MS = 2_000
-"""Nobody may sit on the append lock: who has waited so long ends the backend that has held it so long."""
+"""Nobody may sit on the append lock: who has waited so long ends the backend that holds it."""
+
+LOCK_IDLE_MS = 500
+"""But not one that did something just now: it may have waited as long, and have got the lock this moment."""
 
 CONNECT_TIMEOUT_S = 3
 
@@ -164,6 +169,7 @@ END_LONG_HOLDERS: LiteralString = """
       AND lock.objsubid = 1
       AND (lock.classid::bigint << 32 | lock.objid::bigint) = %s
       AND holder.xact_start < clock_timestamp() - %s * interval '1 millisecond'
+      AND holder.query_start < clock_timestamp() - %s * interval '1 millisecond'
 """
 
 
@@ -186,22 +192,20 @@ class PostgresEventLog:
 
     async def begin(self, wanted: Wanted, deadline: float) -> "PostgresAppend":
         """Take the append lock and read. See `commands.ports.EventLog`."""
-        async with self._unavailable_if_lost(deadline):
+        async with self._connected(deadline) as connection:
+            append = PostgresAppend(self, connection, deadline)
             while True:
-                connection = await self._connected()
-                append = PostgresAppend(self, connection, deadline)
                 try:
                     await append.open(wanted)
                 except psycopg.errors.LockNotAvailable:
-                    await self._end_long_holders(connection)
+                    await _end_long_holders(connection)
                 else:
                     return append
 
     async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
         """Look an append up by what only it can have written. See `commands.ports.EventLog`."""
-        async with self._unavailable_if_lost(deadline):
+        async with self._connected(deadline) as connection:
             while True:
-                connection = await self._connected()
                 try:
                     async with connection.transaction():
                         await connection.execute(LOCK, [APPEND_LOCK])
@@ -209,7 +213,7 @@ class PostgresEventLog:
                             return await _find_events(connection, writes.events)
                         return await _find_outcomes(connection, writes)
                 except psycopg.errors.LockNotAvailable:
-                    await self._end_long_holders(connection)
+                    await _end_long_holders(connection)
 
     def lose(self) -> None:
         """Drop the connection; what it had not committed the server rolls back."""
@@ -217,23 +221,27 @@ class PostgresEventLog:
         if connection is not None:
             connection.pgconn.finish()
 
-    async def _connected(self) -> AsyncConnection[Row]:
-        if self._connection is None or self._connection.closed:
-            self._connection = await AsyncConnection.connect(
-                self._dsn,
-                autocommit=True,
-                prepare_threshold=0,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                options=f"-c lock_timeout={LOCK_WAIT_MS}",
-                application_name="ticketing-append",
-            )
-        return self._connection
+    async def _connect(self) -> AsyncConnection[Row]:
+        connection = await AsyncConnection.connect(
+            self._dsn,
+            autocommit=True,
+            prepare_threshold=0,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            options=f"-c lock_timeout={LOCK_WAIT_MS}",
+            application_name="ticketing-append",
+        )
+        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        return connection
 
     @asynccontextmanager
-    async def _unavailable_if_lost(self, deadline: float) -> AsyncIterator[None]:
+    async def _connected(self, deadline: float) -> AsyncIterator[AsyncConnection[Row]]:
+        """Give the connection, made anew if it was lost. Raises LogUnavailable when it is lost meanwhile."""
         try:
-            async with asyncio.timeout_at(deadline):
-                yield
+            if self._connection is None or self._connection.closed:
+                async with asyncio.timeout_at(deadline):
+                    self._connection = await self._connect()
+            with _cut_at(deadline, self._connection):
+                yield self._connection
         except (psycopg.OperationalError, OSError, TimeoutError) as error:
             self.lose()
             log.warning("event_log_unavailable", error=str(error).strip() or type(error).__name__)
@@ -243,11 +251,6 @@ class PostgresEventLog:
         except BaseException:
             self.lose()
             raise
-
-    async def _end_long_holders(self, connection: AsyncConnection[Row]) -> None:
-        """End the backend that has sat on the append lock for too long (its process was stopped)."""
-        cursor = await connection.execute(END_LONG_HOLDERS, [APPEND_LOCK, LOCK_WAIT_MS])
-        log.warning("append_lock_taken_back", backends=len(await cursor.fetchall()))
 
 
 class PostgresAppend:
@@ -282,9 +285,9 @@ class PostgresAppend:
             await self.give_up()
             raise
         ((clock_now, position, last_state),) = await clock.fetchall()
-        now = clock_now
+        now = clock_now.astimezone(UTC)  # in the server's zone, hours could be skipped when adding to it
         if last_state is not None:
-            now = max(clock_now, codec.read_form(last_state).recorded_at + timedelta(microseconds=1))
+            now = max(now, codec.read_form(last_state).recorded_at + timedelta(microseconds=1))
         self.reading = Reading(
             now,
             position or 0,
@@ -295,7 +298,7 @@ class PostgresAppend:
             },
             Hearing(
                 _hearing_since(now, *(await listening.fetchall())[0]) if listening else None,
-                dict(await heard.fetchall()) if heard else {},
+                {id_: at.astimezone(UTC) for id_, at in await heard.fetchall()} if heard else {},
             ),
         )
         try:
@@ -306,23 +309,29 @@ class PostgresAppend:
 
     async def read_more(self, streams: Sequence[Known]) -> None:
         """Read further streams at the same place in the log."""
-        async with self._log_unavailable_if_lost():
-            events = await self._select_newer(streams)
-            self._learn(streams, await events.fetchall())
+        try:
+            with _cut_at(self._deadline, self._connection):
+                events = await self._select_newer(streams)
+                self._learn(streams, await events.fetchall())
+        except (psycopg.OperationalError, OSError) as error:
+            self._log.lose()
+            raise LogUnavailable from error
 
     async def commit(self, writes: Writes) -> Sequence[int]:
         """Append and commit: one round trip."""
         try:
-            async with asyncio.timeout_at(self._deadline):
+            with _cut_at(self._deadline, self._connection):
                 return await self._insert(writes)
         except psycopg.errors.UniqueViolation as taken:
             await self.give_up()
             raise VersionConflict from taken
-        except (psycopg.OperationalError, OSError, TimeoutError) as error:
+        except (psycopg.Error, OSError) as error:
             self._log.lose()
-            if isinstance(error, psycopg.Error) and not _may_have_committed(error):
+            if isinstance(error, OSError) or _may_have_committed(error):
+                raise OutcomeUnknown from error
+            if isinstance(error, psycopg.OperationalError):
                 raise LogUnavailable from error
-            raise OutcomeUnknown from error
+            raise
         except BaseException:
             self._log.lose()
             raise
@@ -332,19 +341,10 @@ class PostgresAppend:
         if self._connection.closed:
             return
         try:
-            async with asyncio.timeout_at(self._deadline):
+            with _cut_at(self._deadline, self._connection):
                 await self._connection.execute("ROLLBACK")
-        except (psycopg.Error, OSError, TimeoutError):
+        except (psycopg.Error, OSError):
             self._log.lose()
-
-    @asynccontextmanager
-    async def _log_unavailable_if_lost(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                yield
-        except (psycopg.OperationalError, OSError, TimeoutError) as error:
-            self._log.lose()
-            raise LogUnavailable from error
 
     async def _select_newer(self, streams: Sequence[Known]) -> AsyncCursor[Row]:
         return await self._connection.execute(
@@ -383,7 +383,12 @@ class PostgresAppend:
 
 
 def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
+    """Add to what is known the events that follow, in the order of their versions.
+
+    Raises VersionConflict where the log tells another past, BrokenHistory where it contradicts itself.
+    """
     following: list[RecordedEvent] = []
+    read_version = known.version
     expected = known.version + 1
     confirmed = known.version == 0
     for _, version, position, topic, state, is_snapshot in rows:
@@ -397,7 +402,9 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
             following.append(codec.decode(position, version, topic, state))
             expected += 1
         else:
-            raise RuntimeError(f"the stream {known.stream.name} lacks version {expected}")
+            raise BrokenHistory(f"{known.stream.name} lacks version {expected}")
+    if not confirmed and read_version == 0:
+        raise BrokenHistory(f"{known.stream.name} never had the version {known.version} of its snapshot")
     if not confirmed:
         raise VersionConflict
     return evolved(known, following)
@@ -405,9 +412,37 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
 
 def _hearing_since(now: datetime, oldest_beat_at: datetime | None, since: datetime | None) -> datetime | None:
     """Q8: nobody's silence counts while a heartbeat is late, also by a clock that was set back."""
-    if oldest_beat_at is None or oldest_beat_at <= now - timedelta(seconds=ALLOWANCE_S):
+    if oldest_beat_at is None or since is None or oldest_beat_at <= now - timedelta(seconds=ALLOWANCE_S):
         return None
-    return since
+    return since.astimezone(UTC)
+
+
+@contextmanager
+def _cut_at(deadline: float, connection: AsyncConnection[Row]) -> Iterator[None]:
+    """Cut the connection at the deadline (event loop time): whoever waits on it then learns that it is lost.
+
+    Cancelling the wait would take longer: psycopg would first ask the server to stop, and it may be silent.
+    """
+    timer = asyncio.get_running_loop().call_at(deadline, _cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: AsyncConnection[Row]) -> None:
+    if not connection.closed:
+        line = socket.socket(fileno=connection.fileno())
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+        line.detach()
+
+
+async def _end_long_holders(connection: AsyncConnection[Row]) -> None:
+    """End the backend that has sat on the append lock for too long (its process was stopped)."""
+    cursor = await connection.execute(END_LONG_HOLDERS, [APPEND_LOCK, LOCK_WAIT_MS, LOCK_IDLE_MS])
+    if ended := await cursor.fetchall():
+        log.warning("append_lock_taken_back", backends=len(ended))
 
 
 def _append_events(writes: Writes) -> tuple[LiteralString, list[Any]]:
@@ -453,8 +488,13 @@ def _snapshot(known: Known) -> list[Any]:
 
 
 def _may_have_committed(error: psycopg.Error) -> bool:
-    """A server that names what went wrong has not committed, unless it was ending the session."""
-    return error.sqlstate is None or error.sqlstate.startswith(CONNECTION_LOST)
+    """Who names what went wrong has not committed: psycopg what it cannot send, the server what it refuses.
+
+    Unless the server named only that it was ending the session.
+    """
+    if error.sqlstate is None:
+        return not isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+    return error.sqlstate.startswith(CONNECTION_LOST)
 
 
 async def _find_events(connection: AsyncConnection[Row], events: Sequence[NewEvent]) -> Sequence[int] | None:

@@ -38,10 +38,7 @@ class WithKey(NamedTuple):
     """A command that carries an idempotency key."""
 
     command: Command
-    key: str
-    caller: str
-    request: bytes
-    reply: Callable[[Any], bytes]
+    keyed: Keyed
 
 
 Asking = Command | WithKey
@@ -197,11 +194,22 @@ def heard(before: Given, last: dict[TokenId, datetime], *, since: datetime | Non
     return before
 
 
+def reply_to(outcome: Any) -> bytes:
+    """What goes on record for a key: here, the outcome as it prints."""
+    return repr(outcome).encode()
+
+
 def keyed(
-    command: Command, key: str = "key 1", *, caller: str | None = None, request: bytes = b"as asked"
+    command: Command,
+    key: str = "key 1",
+    *,
+    caller: str | None = None,
+    request: bytes = b"as asked",
+    reply: Callable[[Any], bytes] = reply_to,
 ) -> WithKey:
-    """Let a command carry an idempotency key."""
-    return WithKey(command, key, caller or str(getattr(command, "user_id", "admin")), request, reply_to)
+    """Let a command carry an idempotency key, its user's or the admin's."""
+    key_of_caller = KeyOfCaller(caller or str(getattr(command, "user_id", "admin")), key)
+    return WithKey(command, Keyed(key_of_caller, request, reply))
 
 
 def on(stream: Stream[Any], *events: Event) -> list[Pair]:
@@ -213,16 +221,10 @@ def _pairs(events: Iterable[RecordedEvent]) -> list[Pair]:
     return [(event.stream, event.event) for event in events]
 
 
-def _submission(command: Asking) -> Submission:
-    if isinstance(command, Command):
-        return Submission(command, uuid4(), uuid4())
-    key = KeyOfCaller(command.caller, command.key)
-    return Submission(command.command, uuid4(), uuid4(), Keyed(key, command.request, command.reply))
-
-
-def reply_to(outcome: Any) -> bytes:
-    """What goes on record for a key: here, the outcome as it prints."""
-    return repr(outcome).encode()
+def _submission(asking: Asking) -> Submission:
+    if isinstance(asking, Command):
+        return Submission(asking, uuid4(), uuid4())
+    return Submission(asking.command, uuid4(), uuid4(), asking.keyed)
 
 
 def _asked(decision: Decision) -> Asked:

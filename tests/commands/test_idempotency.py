@@ -172,7 +172,7 @@ def test_i1_the_recorded_answer_comes_before_all_other_checks() -> None:
 
 
 def test_i1_an_answer_that_cannot_be_written_down_is_a_defect_of_its_command_alone() -> None:
-    broken = keyed(CHARGE)._replace(reply=_break)
+    broken = keyed(CHARGE, reply=_break)
     asked = given(registered(ANN)).when(ChargeWallet(ANN, 1), broken, ChargeWallet(ANN, 3))
     assert isinstance(asked.answers[1].outcome, ZeroDivisionError)
     asked.then_recorded(on(wallet.stream(ANN), WalletCharged(1), WalletCharged(3)))

@@ -1,0 +1,219 @@
+"""A command bus at work on a real log, as every API process has one, and what the log then holds."""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, LiteralString, Self
+from uuid import uuid4
+
+import psycopg
+
+from aggregates.event import RecordedEvent
+from commands.bus import Answer, CommandBus
+from commands.command import Command
+from commands.ports import Append, Known, NewEvent, Wanted, Writes
+from commands.unit_of_work import ServiceRules
+from infrastructure import codec
+from infrastructure.event_log import APPEND_LOCK, PostgresEventLog
+from tests.commands.sale import WithKey
+
+LOG: LiteralString = """
+    SELECT notification_id, originator_version, topic, state
+    FROM ticketing.ticketing_events
+    ORDER BY notification_id
+"""
+
+INSERT: LiteralString = """
+    INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
+    VALUES (%s, %s, %s, %s)
+"""
+
+WAITING: LiteralString = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        JOIN pg_stat_activity USING (pid)
+        WHERE datname = current_database() AND locktype = %s AND NOT granted
+    )
+"""
+
+END_WRITERS: LiteralString = """
+    SELECT pg_terminate_backend(pid, 10000)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'ticketing-append'
+"""
+
+
+class RunningBus:
+    """A bus that runs until the end of the context, and counts what it does."""
+
+    def __init__(self, event_log: "str | Meddler") -> None:
+        self.log = PostgresEventLog(event_log) if isinstance(event_log, str) else event_log
+        self.appends: list[int] = []
+        """How many events each batch appended."""
+        self.conflicts = 0
+        self.bus = CommandBus(self.log, self, ServiceRules())
+        self.running: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self.running = asyncio.create_task(self.bus.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bus.close()
+        await asyncio.wait([self.running])
+        self.log.lose()
+
+    async def ask(self, *commands: Command | WithKey) -> Sequence[Answer]:
+        """Let these commands wait in line together."""
+        return await asyncio.gather(*(self.execute(command) for command in commands))
+
+    async def done(self, *steps: Any) -> None:
+        """Do these things one after another; none of them is refused."""
+        for step in steps:
+            if isinstance(step, Command):
+                answer = await self.execute(step)
+                assert not isinstance(answer.outcome, Exception), (step, answer.outcome)
+            else:
+                await self.done(*step)
+
+    async def execute(self, command: Command | WithKey) -> Answer:
+        """Ask for one thing."""
+        if isinstance(command, Command):
+            return await self.bus.execute(command)
+        return await self.bus.execute(command.command, keyed=command.keyed)
+
+    def decided(self, command: Command, outcome: Any) -> None:
+        """See `commands.bus.BusObserver`."""
+
+    def appended(self, commands: int, events: int, seconds: float) -> None:  # noqa: ARG002 (the port's)
+        """See `commands.bus.BusObserver`."""
+        self.appends.append(events)
+
+    def conflicted(self) -> None:
+        """See `commands.bus.BusObserver`."""
+        self.conflicts += 1
+
+
+class Meddler:
+    """A log with which somebody meddles between a batch's two round trips, as often as is said."""
+
+    def __init__(self, dsn: str, times: int = 0) -> None:
+        self.dsn = dsn
+        self.log = PostgresEventLog(dsn)
+        self.times = times
+        self.reads = 0
+        """How many round trips went into reading."""
+
+    async def begin(self, wanted: Wanted, deadline: float) -> "MeddledAppend":
+        """See `commands.ports.EventLog`."""
+        self.reads += 1
+        return MeddledAppend(await self.log.begin(wanted, deadline), self)
+
+    async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
+        """See `commands.ports.EventLog`."""
+        return await self.log.find(writes, deadline)
+
+    def lose(self) -> None:
+        """Drop the connection."""
+        self.log.lose()
+
+    def meddle(self, writes: Writes) -> None:  # noqa: ARG002 (those who meddle need it)
+        """Do something to the log before this is appended."""
+
+
+class MeddledAppend:
+    """See `commands.ports.Append`."""
+
+    def __init__(self, append: Append, meddler: Meddler) -> None:
+        self._append = append
+        self._meddler = meddler
+        self.reading = append.reading
+
+    async def read_more(self, streams: Sequence[Known]) -> None:
+        """See `commands.ports.Append`."""
+        self._meddler.reads += 1
+        await self._append.read_more(streams)
+
+    async def commit(self, writes: Writes) -> Sequence[int]:
+        """See `commands.ports.Append`."""
+        if self._meddler.times:
+            self._meddler.times -= 1
+            self._meddler.meddle(writes)
+        return await self._append.commit(writes)
+
+    async def give_up(self) -> None:
+        """See `commands.ports.Append`."""
+        await self._append.give_up()
+
+
+class Rival(Meddler):
+    """Someone who writes to the log without asking for the lock: the very version that is about to be."""
+
+    def meddle(self, writes: Writes) -> None:
+        """Be quicker with the first event."""
+        insert(self.dsn, writes.events[0], writes)
+
+
+class Executioner(Meddler):
+    """Someone who ends the session of whoever holds the append lock."""
+
+    def meddle(self, writes: Writes) -> None:
+        """End it, and wait until it is gone."""
+        with psycopg.connect(self.dsn) as connection:
+            assert connection.execute(END_WRITERS).fetchall() == [(True,)]
+
+
+class Held:
+    """Somebody holds the append lock, for as long as the context lasts."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    async def __aenter__(self) -> None:
+        self._connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
+        await self._connection.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.close()
+
+
+def somebody_waits(dsn: str, kind: str = "advisory") -> bool:
+    """Whether someone waits for a lock of this kind: the append lock is `advisory`."""
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(WAITING, [kind]).fetchone() == (True,)
+
+
+def insert(dsn: str, event: NewEvent, writes: Writes) -> None:
+    """Write an event past the lock, in another command's name."""
+    with psycopg.connect(dsn) as connection:
+        insert_with(connection, event, writes)
+
+
+def insert_with(connection: psycopg.Connection, event: NewEvent, writes: Writes) -> None:
+    """Write an event past the lock, within whatever transaction this connection is in."""
+    theirs = uuid4()
+    state = codec.encode(
+        codec.StoredForm(
+            event.stream.name, event.partition_key, writes.recorded_at, theirs, theirs, theirs, event.event
+        )
+    )
+    connection.execute(INSERT, [event.stream.id, event.version, event.event.topic, state])
+
+
+def log_of(dsn: str) -> list[RecordedEvent]:
+    """Read the whole log."""
+    with psycopg.connect(dsn) as connection, connection.cursor(binary=True) as cursor:
+        return [codec.decode(*row) for row in cursor.execute(LOG).fetchall()]
+
+
+def state_of(dsn: str, stream: Any) -> Any:
+    """Replay one stream."""
+    state = stream.aggregate.initial
+    for recorded in log_of(dsn):
+        if recorded.stream == stream.name:
+            state = stream.aggregate.evolve(state, recorded.event, recorded.recorded_at)
+    return state

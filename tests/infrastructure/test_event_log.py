@@ -1,0 +1,176 @@
+"""The event logs: both pass the contract; and what PostgreSQL's has besides."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from aggregates.ids import TokenId, UserId
+from commands.charge_wallet import ChargeWallet, WalletChargedResult
+from commands.open_wallet import OpenWallet, WalletOpen
+from commands.ports import BrokenHistory, EventLog, Hearing, Wanted, Writes
+from infrastructure.event_log import PostgresEventLog
+from infrastructure.in_memory_log import InMemoryEventLog
+from tests.aggregates.given import ANN, BEN, at
+from tests.asynchronous import asynchronous
+from tests.commands.steps import registered
+from tests.infrastructure.event_log_contract import EventLogContract, opened, soon
+from tests.infrastructure.running_bus import RunningBus
+
+BEAT = """
+    INSERT INTO ticketing.hearing (process_id, since, beat_at) VALUES (%s, %s, clock_timestamp())
+"""
+
+HEARD = """
+    INSERT INTO ticketing.heard (token_id, last_heard_at) VALUES (%s, %s)
+"""
+
+
+class TestInMemoryEventLog(EventLogContract):
+    @pytest.fixture
+    def event_log(self) -> InMemoryEventLog:
+        return InMemoryEventLog(at("12:00"))
+
+    def another(self, event_log: EventLog) -> EventLog:
+        return event_log
+
+    async def names(self, event_log: EventLog) -> Mapping[UserId, str | None]:
+        assert isinstance(event_log, InMemoryEventLog)
+        return event_log.names
+
+    async def listen(self, event_log: EventLog, since: datetime, last: Mapping[TokenId, datetime]) -> None:
+        assert isinstance(event_log, InMemoryEventLog)
+        event_log.hearing = Hearing(since, last)
+
+
+class TestPostgresEventLog(EventLogContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, dsn: str) -> Iterator[None]:
+        self.dsn = dsn
+        self.logs = [PostgresEventLog(dsn)]
+        yield
+        for event_log in self.logs:
+            event_log.lose()
+
+    @pytest.fixture
+    def event_log(self) -> PostgresEventLog:
+        return self.logs[0]
+
+    def another(self, event_log: EventLog) -> EventLog:  # noqa: ARG002 (the contract's)
+        self.logs.append(PostgresEventLog(self.dsn))
+        return self.logs[-1]
+
+    async def names(self, event_log: EventLog) -> Mapping[UserId, str | None]:  # noqa: ARG002 (likewise)
+        with psycopg.connect(self.dsn) as connection:
+            return dict(connection.execute("SELECT user_id, name FROM ticketing.users").fetchall())
+
+    async def listen(
+        self,
+        event_log: EventLog,  # noqa: ARG002 (likewise)
+        since: datetime,
+        last: Mapping[TokenId, datetime],
+    ) -> None:
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(BEAT, [uuid4(), since])
+            for token_id, heard_at in last.items():
+                connection.execute(HEARD, [token_id, heard_at])
+
+
+@asynchronous
+async def test_recorded_times_are_utc_whatever_the_server_s_time_zone(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGTZ", "Asia/Seoul")
+    event_log = PostgresEventLog(dsn)
+    append = await event_log.begin(Wanted([]), soon())
+    assert append.reading.now.utcoffset() == timedelta()
+    await append.commit(Writes(append.reading.now, [opened()]))
+    event_log.lose()
+    with psycopg.connect(dsn) as connection:
+        (state,) = connection.execute("SELECT state FROM ticketing.ticketing_events").fetchone() or (b"",)
+    assert msgspec.json.decode(state)["recorded_at"].endswith("Z")
+
+
+DELETE_FROM_SNAPSHOT_ON = """
+    DELETE FROM ticketing.ticketing_events
+    WHERE originator_version {} (SELECT version FROM ticketing.snapshots)
+"""
+
+
+class TestLongStreams:
+    """A stream of more than 500 events is loaded from its snapshot, where that can be trusted."""
+
+    @pytest.fixture(autouse=True)
+    def _database(self, dsn: str) -> Iterator[None]:
+        self.dsn = dsn
+        asyncio.run(self._fill())
+        with capture_logs():
+            yield
+
+    async def _fill(self) -> None:
+        async with RunningBus(self.dsn) as service:
+            await service.done(registered(ANN))
+            await service.ask(*[ChargeWallet(ANN, 5)] * 500)
+            await service.done([ChargeWallet(ANN, 5)] * 2)
+
+    def _change(self, change: str) -> None:
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(change.encode())
+
+    async def _charge(self) -> Any:
+        async with RunningBus(self.dsn) as service:
+            return (await service.execute(ChargeWallet(ANN, 5))).outcome
+
+    @asynchronous
+    async def test_it_is_loaded_from_there_and_not_from_its_beginning(self) -> None:
+        self._change(
+            "UPDATE ticketing.ticketing_events SET state = 'unreadable' WHERE originator_version < 500"
+        )
+        assert (await self._charge()).balance == 2_515
+
+    @asynchronous
+    async def test_a_snapshot_of_another_shape_is_passed_over(self) -> None:
+        self._change("UPDATE ticketing.snapshots SET shape = 'wallet:of long ago', state = 'unreadable'")
+        assert (await self._charge()).balance == 2_515
+
+    @asynchronous
+    async def test_without_a_snapshot_it_is_loaded_from_its_beginning(self) -> None:
+        self._change("DELETE FROM ticketing.snapshots")
+        assert (await self._charge()).balance == 2_515
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            DELETE_FROM_SNAPSHOT_ON.format(">="),
+            DELETE_FROM_SNAPSHOT_ON.format("="),
+            DELETE_FROM_SNAPSHOT_ON.format("= 1 +"),
+            "UPDATE ticketing.snapshots SET position = position + 1",
+            "UPDATE ticketing.snapshots SET version = version + 1",
+            'UPDATE ticketing.snapshots SET state = \'{"balance": "much"}\'',
+        ],
+    )
+    @asynchronous
+    async def test_nothing_is_decided_on_a_history_that_contradicts_itself(self, change: str) -> None:
+        self._change(change)
+        async with RunningBus(self.dsn) as service:
+            answers = await service.ask(OpenWallet(BEN, None), ChargeWallet(ANN, 5), ChargeWallet(BEN, 5))
+        assert [type(answer.outcome) for answer in answers][::2] == [WalletOpen, WalletChargedResult]
+        broken = answers[1].outcome
+        assert isinstance(broken, BrokenHistory | msgspec.DecodeError)
+
+
+@asynchronous
+async def test_a_stream_with_a_gap_is_refused_wherever_it_is(dsn: str) -> None:
+    async with RunningBus(dsn) as service:
+        await service.done(registered(ANN), [ChargeWallet(ANN, 5)] * 3)
+        with psycopg.connect(dsn) as connection:
+            connection.execute("DELETE FROM ticketing.ticketing_events WHERE originator_version = 3")
+        assert (await service.execute(ChargeWallet(ANN, 5))).outcome.balance == 20, "it knew the events"
+    async with RunningBus(dsn) as service:
+        assert isinstance((await service.execute(ChargeWallet(ANN, 5))).outcome, BrokenHistory)
