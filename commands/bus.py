@@ -8,7 +8,7 @@ append that it rests on has committed.
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from uuid import UUID, uuid4  # noqa: TID251 (ids are given here, once, and not where commands are decided)
 
@@ -50,8 +50,11 @@ READS_MAX = 8
 APPEND_DEADLINE_S = 5.0
 """An append that has not committed after so long is given up."""
 
-FIND_DEADLINE_S = 2.0
-"""So much longer a caller waits to hear whether an append of unknown outcome is in the log."""
+FIND_DEADLINE_S = 3.0
+"""So much longer a caller waits to hear whether an append of unknown outcome is in the log.
+
+It takes 2 s to end a backend that still holds the append lock for a client that is gone.
+"""
 
 RETRY_PAUSE_S = 0.05
 
@@ -129,13 +132,17 @@ class CommandBus:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Run batches until closed and drained."""
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            await self._run_batch(self._take_batch())
+        """Run batches until closed and drained. When it is cut off, those who wait are told so."""
+        try:
+            while self._waiting or not self._closing:
+                if not self._waiting:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                await self._run_batch(self._take_batch())
+        finally:
+            self._closing = True
+            self._answer(self._waiting, [Answer(StoreUnavailable("NONE"), 0)] * len(self._waiting))
 
     def _take_batch(self) -> list[_Waiting]:
         size = min(len(self._waiting), BATCH_COMMANDS_MAX)
@@ -149,20 +156,32 @@ class CommandBus:
             batch += self._waiting
             self._waiting.clear()
             answers = [Answer(StoreUnavailable("NONE"), 0)] * len(batch)
-        for waiting, answer in zip(batch, answers, strict=False):
-            self._observer.decided(waiting.submission.command, answer.outcome)
+        except BaseException:
+            self._answer(batch, [_unknown(waiting.submission) for waiting in batch])
+            raise
+        self._waiting.extendleft(reversed(batch[len(answers) :]))
+        self._answer(batch, answers)
+
+    def _answer(self, batch: Iterable[_Waiting], answers: Sequence[Answer]) -> None:
+        answered = list(zip(batch, answers, strict=False))
+        for waiting, answer in answered:
             if not waiting.answered.done():
                 waiting.answered.set_result(answer)
-        self._waiting.extendleft(reversed(batch[len(answers) :]))
+        for waiting, answer in answered:
+            self._observer.decided(waiting.submission.command, answer.outcome)
 
     async def _settle(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
-        """Run a batch until it is appended, or keeps conflicting. Raises LogUnavailable at the deadline."""
+        """Run a batch, or as much of it as goes together, until it is appended or keeps conflicting.
+
+        A defect outside of the handlers halves the batch, so that in the end it meets only what caused it.
+        Raises LogUnavailable at the deadline.
+        """
         clock = asyncio.get_running_loop().time
         deadline = clock() + APPEND_DEADLINE_S
         tries = 0
         while True:
             try:
-                return await self._attempt(submissions, deadline)
+                appended = await self._attempt(submissions, deadline)
             except VersionConflict:
                 tries += 1
                 self._states.clear()
@@ -174,16 +193,19 @@ class CommandBus:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
             except _Unsettled as unsettled:
-                return [
-                    Answer(StoreUnavailable("UNKNOWN", repeatable=submission.keyed is not None), 0)
-                    for submission in submissions[: unsettled.commands]
-                ]
+                return [_unknown(submission) for submission in submissions[: unsettled.commands]]
             except Exception as defect:
                 log.exception("batch_failed", commands=len(submissions))
                 self._states.clear()
-                return [Answer(defect, 0)] * len(submissions)
+                if len(submissions) == 1:
+                    return [Answer(defect, 0)]
+                submissions = submissions[: len(submissions) // 2]
+            else:
+                return self._conclude(*appended)
 
-    async def _attempt(self, submissions: Sequence[Submission], deadline: float) -> Sequence[Answer]:
+    async def _attempt(
+        self, submissions: Sequence[Submission], deadline: float
+    ) -> tuple[Append, Decided, Sequence[int], float]:
         started = time.perf_counter()
         append = await self._log.begin(self._wanted(submissions), deadline)
         try:
@@ -192,10 +214,13 @@ class CommandBus:
         except BaseException:
             await append.give_up()
             raise
+        return append, decided, positions, time.perf_counter() - started
+
+    def _conclude(
+        self, append: Append, decided: Decided, positions: Sequence[int], seconds: float
+    ) -> Sequence[Answer]:
         self._remember(append, decided, positions)
-        self._observer.appended(
-            len(decided.decisions), len(decided.writes.events), time.perf_counter() - started
-        )
+        self._observer.appended(len(decided.decisions), len(decided.writes.events), seconds)
         position = positions[-1] if positions else append.reading.position
         return _answers(decided, position)
 
@@ -291,8 +316,12 @@ class _Unsettled(Exception):
         self.commands = commands
 
 
+def _unknown(submission: Submission) -> Answer:
+    return Answer(StoreUnavailable("UNKNOWN", repeatable=submission.keyed is not None), 0)
+
+
 def _answers(decided: Decided, position: int) -> Sequence[Answer]:
-    answers = []
+    answers: list[Answer] = []
     for decision in decided.decisions:
         if decision.recorded is None:
             answers.append(Answer(decision.outcome, position, decision.reply))
