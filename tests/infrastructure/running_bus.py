@@ -119,7 +119,7 @@ class Meddler:
         """Drop the connection."""
         self.log.lose()
 
-    def meddle(self, writes: Writes) -> None:  # noqa: ARG002 (those who meddle need it)
+    def meddle(self, writes: Writes) -> None:
         """Do something to the log before this is appended."""
 
 
@@ -159,7 +159,7 @@ class Rival(Meddler):
 class Executioner(Meddler):
     """Someone who ends the session of whoever holds the append lock."""
 
-    def meddle(self, writes: Writes) -> None:
+    def meddle(self, writes: Writes) -> None:  # noqa: ARG002 (whatever it is about to append)
         """End it, and wait until it is gone."""
         with psycopg.connect(self.dsn) as connection:
             assert connection.execute(END_WRITERS).fetchall() == [(True,)]
