@@ -14,7 +14,7 @@ BACKLOG: Final = 2_048
 """A whole crowd comes at once; who is not accepted yet waits in the kernel."""
 
 
-LEFTOVERS_S: Final = 1.5
+LEFTOVERS_S: Final = 1.0
 """Processes whose supervisor was killed end about so soon, and the port with them."""
 
 RETRY_PAUSE_S: Final = 0.05

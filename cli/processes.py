@@ -1,12 +1,15 @@
 """`ticketing api`, `project`, `timer`: one process each, any number of each, for production."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+import signal
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 if TYPE_CHECKING:
     from infrastructure.settings import Settings
+
+SIGNAL_AGAIN_EVERY_S: Final = 0.1
 
 API_HELP = """Serve the API in one process, until SIGTERM or Ctrl-C.
 
@@ -58,10 +61,20 @@ def api(
     require_schema(settings)
     descriptor = listen(settings).detach() if fd is None else inherited(fd)
 
-    async def serve(settings: "Settings", _stop: asyncio.Event) -> None:
+    async def serve(settings: "Settings", stop: asyncio.Event) -> None:
+        repeating = asyncio.create_task(_repeat_sigterm(stop))
         await server.run(settings, settings.required_database_url, fd=descriptor)
+        repeating.cancel()
 
     run_process(settings, serve)
+
+
+async def _repeat_sigterm(stop: asyncio.Event) -> None:
+    """Have the server hear a signal that came before it listened for signals."""
+    await stop.wait()
+    while True:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(SIGNAL_AGAIN_EVERY_S)
 
 
 def project() -> None:

@@ -122,9 +122,9 @@ class Service:
                 await asyncio.sleep(again.after_s * _chance(1, 1.25))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 lost += 1
-                self.measured.unexpected[f"{name}: {type(error).__name__}"] += 1
+                self.measured.unexpected[f"{name}: {in_words(error)}"] += 1
                 if lost == LOST_CALLS_MAX:
-                    raise NoAnswer(f"{name}: {str(error) or type(error).__name__}") from error
+                    raise NoAnswer(f"{name}: {in_words(error)}") from error
                 await asyncio.sleep(min(PAUSE_S_MAX, PAUSE_S_MIN * 2**lost) * _chance(0.5, 1))
 
     async def _attempt(
@@ -177,6 +177,19 @@ def _position(response: aiohttp.ClientResponse) -> int:
 
 def _chance(low: float, high: float) -> float:
     return random.uniform(low, high)  # noqa: S311 (so that those who try again do not come all at once)
+
+
+def in_words(error: Exception) -> str:
+    """Say what went wrong on the way, without the request's headers: they bear a token."""
+    match error:
+        case aiohttp.ClientConnectorError(os_error=OSError(strerror=reason)) if reason:
+            return reason
+        case aiohttp.ClientResponseError(message=reason) if reason:
+            return f"not HTTP ({reason.splitlines()[0]})"
+        case TimeoutError():
+            return f"no answer within {REQUEST_TIMEOUT_S} s"
+        case _:
+            return type(error).__name__
 
 
 def _code(content: bytes) -> str | None:

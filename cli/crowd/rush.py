@@ -15,7 +15,7 @@ from audit import run as audit_log
 from cli.console import ExitCode, Failure, err
 from cli.crowd import service_audit
 from cli.crowd.answers import Concert, Concerts
-from cli.crowd.calls import REQUEST_TIMEOUT_S, NoAnswer, Service, UnexpectedAnswer
+from cli.crowd.calls import REQUEST_TIMEOUT_S, NoAnswer, Service, UnexpectedAnswer, in_words
 from cli.crowd.crowd import Crowd
 from cli.crowd.display import show_progress
 from cli.crowd.report import RushReport, report
@@ -114,9 +114,9 @@ async def _require_on_sale(session: aiohttp.ClientSession, rush: Rush) -> None:
             async with session.get(f"{rush.url}{API}/concerts") as response:
                 concerts = Concerts.of(await response.read())
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-        reason = getattr(os_error, "strerror", None) or str(error) or type(error).__name__
-        raise Failure(f"no service answers at {rush.url} ({reason}): start it with `ticketing up`") from None
+        raise Failure(
+            f"no service answers at {rush.url} ({in_words(error)}): start it with `ticketing up`"
+        ) from None
     if concerts is None:
         raise Failure(f"what answers at {rush.url} is not this service")
     if concert is None:
