@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped, unused-ignore]  # its types are a package of their own
+import psutil
 
 SHUTDOWNS = (
     (signal.SIGINT, 5.0),

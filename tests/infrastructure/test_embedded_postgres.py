@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped, unused-ignore]  # its types are a package of their own
+import psutil
 import psycopg
 import pytest
 
