@@ -78,7 +78,7 @@ def report_unexpected(rows: list[Measured]) -> int:
     failed = 0
     for row in rows:
         others = {status: n for status, n in row.result.statuses.items() if status != row.expected}
-        if others or not row.result.count:
+        if others or not row.result.answers:
             print(f"{row.operation}: expected {row.expected}, got {others or 'no answer'}", file=sys.stderr)
             failed = 1
     return failed

@@ -22,7 +22,7 @@ LAST_ANSWER_WITHIN_S = 10
 class Result(NamedTuple):
     """What one run came to."""
 
-    count: int
+    answers: int
     seconds: float
     latencies_ms: list[float]
     """In order."""
@@ -35,7 +35,7 @@ class Result(NamedTuple):
     @property
     def rate(self) -> float:
         """Requests per second."""
-        return self.count / self.seconds
+        return self.answers / self.seconds
 
     def percentile(self, percent: float) -> float:
         """The latency in ms that so many percent stay below."""

@@ -87,7 +87,7 @@ class Audits:
                 cursor = await connection.execute(RUNNING, PARAMETERS)
                 row = await cursor.fetchone()
                 if row is not None:
-                    return row[0]
+                    return UUID(str(row[0]))
                 audit_id = uuid4()
                 await connection.execute(ASK, [audit_id, at])
         process = await asyncio.create_subprocess_exec(

@@ -1,0 +1,1 @@
+"""What a person would do, from the outside, with real processes."""
