@@ -19,7 +19,7 @@ from typing import Final, Protocol, Self
 from infrastructure.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 
 STEADY_AFTER_S: Final = 30.0
-"""A child that ran for so long is restarted without delay, like one that never failed."""
+"""A child that ran for so long is started again as soon as one that never failed."""
 
 RESTART_PAUSE_S_MIN: Final = 0.2
 RESTART_PAUSE_S_MAX: Final = 10.0
@@ -170,8 +170,9 @@ class PostgresChild:
 class Supervisor:
     """Keeps groups of children running, and stops the last group first."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, steady_after_s: float = STEADY_AFTER_S) -> None:
         self._say = say
+        self._steady_after_s = steady_after_s
         self._groups: list[Sequence[Child]] = []
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -195,7 +196,7 @@ class Supervisor:
         while True:
             started_at = clock()
             how = await child.ended()
-            if clock() - started_at > STEADY_AFTER_S:
+            if clock() - started_at > self._steady_after_s:
                 pause_s = RESTART_PAUSE_S_MIN
             self._say(f"{child.name} {how}; it is started again in {pause_s:g} s")
             await asyncio.sleep(pause_s)

@@ -1,0 +1,1 @@
+"""The simulated buyers, on their own."""
