@@ -1,6 +1,6 @@
 """Measures every operation of a sale against the ceiling, and prints one table.
 
-`python -m bench` takes about two minutes, `python -m bench --smoke` some seconds: that it works, not how fast.
+`python -m bench` takes about two minutes. `python -m bench --smoke` takes seconds and shows only that it works.
 """
 
 import argparse
@@ -59,7 +59,9 @@ def bare_route() -> Iterator[int]:
 
 def table(rows: list[Measured], limits: dict[str, Result]) -> Table:
     """Show each operation beside the ceiling of its method."""
-    shown = Table("operation", "requests/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "x ceiling", "client CPU")
+    shown = Table(
+        "operation", "requests/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "x ceiling", "client CPU"
+    )
     for method, limit in limits.items():
         shown.add_row(f"ceiling, {method}", *_figures(limit, limit))
     for row in rows:

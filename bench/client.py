@@ -78,7 +78,9 @@ class _Load:
 
     async def run(self, port: int, connections: int) -> None:
         loop = asyncio.get_running_loop()
-        opened = [loop.create_connection(lambda: _Connection(self), "127.0.0.1", port) for _ in range(connections)]
+        opened = [
+            loop.create_connection(lambda: _Connection(self), "127.0.0.1", port) for _ in range(connections)
+        ]
         protocols = [protocol for _, protocol in await asyncio.gather(*opened)]
         self.deadline = time.perf_counter() + self.seconds
         for protocol in protocols:
@@ -130,5 +132,3 @@ class _Connection(asyncio.Protocol):
             self._load.bodies.append(self._buffer[body_start : body_start + length])
         self._buffer = b""
         self.send_next()
-
-

@@ -1,7 +1,7 @@
 """What is measured: the calls of a sale, each prepared by the ones before it.
 
-Every user of the run registers, charges, joins, is let in, reserves one seat and pays for it. So each operation finds
-what it needs, and every request is one that a real buyer would send.
+Every user of the run registers, charges, joins, is let in, reserves one seat and pays for it. So each
+operation finds what it needs, and every request is one that a real buyer would send.
 """
 
 import time
@@ -77,7 +77,12 @@ class Sale:
         return Measured(operation, method, result, expected)
 
     def _announce(self) -> None:
-        policy = {"max_active": 1, "admit_up_to_seats_left": False, "active_ttl_s": 3_600, "hold_ttl_s": 3_600}
+        policy = {
+            "max_active": 1,
+            "admit_up_to_seats_left": False,
+            "active_ttl_s": 3_600,
+            "hold_ttl_s": 3_600,
+        }
         concert = {"code": CODE, "title": "Bench", "category": "CONCERT", "venue": "Hall", "policy": policy}
         self._admin("POST", "concerts", concert)
         plan = [{"first": 1, "last": SEATS, "type": "STANDARD", "price": 1_000}]
@@ -126,7 +131,7 @@ class Sale:
             yield request("POST", "/api/v1/payments", b"{}", buyer.token)
 
     def _admin(self, method: str, path: str, body: Any = None) -> Any:
-        sent = urllib.request.Request(  # noqa: S310 (our own address)
+        sent = urllib.request.Request(
             f"http://127.0.0.1:{self._port}/api/v1/admin/{path}",
             method=method,
             data=None if body is None else msgspec.json.encode(body),

@@ -46,7 +46,9 @@ def service(dsn: str, *, api_processes: int = 1) -> Iterator[int]:
             "TICKETING_PORT": str(port),
         }
         for _ in range(api_processes):
-            stack.enter_context(_process("api", "--fd", str(listener.fileno()), env=environment, fds=[listener]))
+            stack.enter_context(
+                _process("api", "--fd", str(listener.fileno()), env=environment, fds=[listener])
+            )
         stack.enter_context(_process("project", env=environment))
         stack.enter_context(_process("timer", env=environment))
         wait_until_ready(f"http://127.0.0.1:{port}/readyz")
@@ -67,7 +69,7 @@ def wait_until_ready(url: str) -> None:
     while True:
         try:
             with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 (our own address)
-                if answer.status == 200:  # noqa: PLR2004
+                if answer.status == 200:
                     return
         except OSError:
             if time.monotonic() > deadline:

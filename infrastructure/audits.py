@@ -24,25 +24,30 @@ STARTING_S = 15
 
 Status = Literal["RUNNING", "DONE", "FAILED"]
 
-STATUS: LiteralString = """
-    CASE WHEN status = 'RUNNING'
-          AND requested_at < clock_timestamp() - %(starting_s)s * interval '1 second'
-          AND NOT EXISTS (
-              SELECT FROM pg_locks
-              WHERE locktype = 'advisory' AND granted AND objsubid = 1
-                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                AND (classid::bigint << 32 | objid::bigint) = %(lock)s
-          )
-    THEN 'FAILED' ELSE status END
+AUDITS: LiteralString = """
+    SELECT audit_id, requested_at, progress, report,
+           CASE WHEN status = 'RUNNING' AND died THEN 'FAILED' ELSE status END AS status
+    FROM ticketing.audits
+    CROSS JOIN LATERAL (
+        SELECT requested_at < clock_timestamp() - %(starting_s)s * interval '1 second'
+           AND NOT EXISTS (
+               SELECT FROM pg_locks
+               WHERE locktype = 'advisory' AND granted AND objsubid = 1
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND (classid::bigint << 32 | objid::bigint) = %(lock)s
+           ) AS died
+    ) AS process
 """
 
-FIND: LiteralString = (
-    "SELECT audit_id, " + STATUS + ", progress, report::text FROM ticketing.audits WHERE audit_id = %(audit_id)s"
-)
+FIND: LiteralString = f"""
+    WITH audit AS ({AUDITS})
+    SELECT audit_id, status, progress, report::text FROM audit WHERE audit_id = %(audit_id)s
+"""  # noqa: S608 (both parts are constants)
 
-RUNNING: LiteralString = (
-    "SELECT audit_id FROM ticketing.audits WHERE " + STATUS + " = 'RUNNING' ORDER BY requested_at LIMIT 1"
-)
+RUNNING: LiteralString = f"""
+    WITH audit AS ({AUDITS})
+    SELECT audit_id FROM audit WHERE status = 'RUNNING' ORDER BY requested_at LIMIT 1
+"""  # noqa: S608 (both parts are constants)
 
 ASK: LiteralString = """
     INSERT INTO ticketing.audits (audit_id, requested_at, at, status, progress)
@@ -81,15 +86,14 @@ class Audits:
 
     async def start(self, at: datetime | None) -> UUID:
         """Start an audit and return its id, or the id of the one that is running."""
-        async with self._read_models.connection() as connection:
-            async with connection.transaction():
-                await connection.execute("LOCK TABLE ticketing.audits IN SHARE ROW EXCLUSIVE MODE")
-                cursor = await connection.execute(RUNNING, PARAMETERS)
-                row = await cursor.fetchone()
-                if row is not None:
-                    return UUID(str(row[0]))
-                audit_id = uuid4()
-                await connection.execute(ASK, [audit_id, at])
+        async with self._read_models.connection() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE ticketing.audits IN SHARE ROW EXCLUSIVE MODE")
+            cursor = await connection.execute(RUNNING, PARAMETERS)
+            row = await cursor.fetchone()
+            if row is not None:
+                return UUID(str(row[0]))
+            audit_id = uuid4()
+            await connection.execute(ASK, [audit_id, at])
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -39,7 +39,9 @@ UPCASTS: Mapping[str, Upcast] = {}
 
 _encode = msgspec.json.Encoder().encode
 _decode_form = msgspec.json.Decoder(_Read).decode
-_decode_payload = {topic: msgspec.json.Decoder(event_type).decode for topic, event_type in EVENT_TYPES.items()}
+_decode_payload = {
+    topic: msgspec.json.Decoder(event_type).decode for topic, event_type in EVENT_TYPES.items()
+}
 
 
 class UnknownTopic(Exception):

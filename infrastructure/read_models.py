@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import psycopg
 import structlog
@@ -40,7 +40,7 @@ class ReadModels:
             open=False,
         )
 
-    async def __aenter__(self) -> "ReadModels":
+    async def __aenter__(self) -> Self:
         """Open the pool; connections are made as they are needed."""
         await self._pool.open()
         return self

@@ -1,7 +1,7 @@
 """Signed tokens: what a buyer carries to show who they are and where they stand in line.
 
-A JWT (RFC 7519) signed with HS256, in one fixed header per key, so that checking one is an HMAC over its bytes
-and nothing in the token chooses how it is checked. It has no `exp`: when a token ends is decided in line.
+A JWT (RFC 7519) signed with HS256, in one fixed header per key, so that checking one is an HMAC over its
+bytes and nothing in the token chooses how it is checked. It has no `exp`: when it ends is decided in line.
 """
 
 import hashlib

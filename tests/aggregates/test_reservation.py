@@ -1,6 +1,6 @@
 """Reservations: open until paid, released or lapsed; five failed payments (S3, P2–P4)."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 from hypothesis import given as for_all

@@ -94,7 +94,9 @@ def test_q1_s1_w1_a_crowd_of_300_on_40_seats(
 
 
 def _ticketing(*words: str, env: Mapping[str, str]) -> None:
-    ended = subprocess.run([*TICKETING, *words], env=env, capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run(
+        [*TICKETING, *words], env=env, capture_output=True, text=True, timeout=50, check=False
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -109,6 +111,6 @@ def _payloads(connection: psycopg.Connection[tuple[str]], topic: str, field: str
 def _answers(address: str) -> bool:
     try:
         with urlopen(address, timeout=2) as answer:  # noqa: S310 (our own address)
-            return bool(answer.status == 200)  # noqa: PLR2004
+            return bool(answer.status == 200)
     except OSError:
         return False
