@@ -1,6 +1,6 @@
 """Measures every operation of a sale against the ceiling, and prints one table.
 
-`python -m bench` takes about two minutes. `python -m bench --smoke` takes seconds and shows only that it works.
+`python -m bench` takes about two minutes; with `--smoke` it takes seconds and shows only that it works.
 """
 
 import argparse
