@@ -31,6 +31,9 @@ SEAT_PRICE_GUESS = 250_000
 """More than most seats cost; who finds a dearer one charges the rest then."""
 
 
+INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C ended."""
+
 EVEN_OVER_S = 10.0
 """How long `even` arrivals take where `--over` does not say it."""
 
@@ -101,6 +104,8 @@ def command(
     show_report(report, out)
     if json is not None:
         _write(json, report)
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
     found = audit(rush, settings, report.position) if audited else None
     if found is not None:
         show(found, out)

@@ -78,6 +78,15 @@ class Buyer:
         self._amount_seen = 0
         self._payment: answers.Payment | None = None
         self._unprepared: _Ending | None = None
+        self._patience_s = wish.patience_s
+        self._patience: asyncio.Timeout | None = None
+        self._answered = True
+
+    def lose_patience(self) -> None:
+        """Give up whatever this buyer does or is about to do; a place in line is given back."""
+        self._patience_s = 0
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(0)
 
     async def prepare(self) -> None:
         """Register and charge the wallet, before the sale begins."""
@@ -107,7 +116,7 @@ class Buyer:
     async def _ending_of(self, steps: Coroutine[Any, Any, None]) -> _Ending | None:
         """Take these steps; return how they ended the visit, None where it can go on."""
         try:
-            async with asyncio.timeout(self._wish.patience_s):
+            async with asyncio.timeout(self._patience_s) as self._patience:
                 await steps
         except _GoHome as home:
             return home.ending
@@ -116,7 +125,10 @@ class Buyer:
         except Problem as problem:
             return self._ending_of_refusal(problem)
         except (NoAnswer, UnexpectedAnswer) as failure:
+            self._answered = isinstance(failure, UnexpectedAnswer)
             return _Ending(End.FAILED, str(failure))
+        finally:
+            self._patience = None
         return None
 
     def _ending_of_refusal(self, problem: Problem) -> _Ending:
@@ -245,7 +257,8 @@ class Buyer:
 
     async def _leave_politely(self, end: End) -> None:
         """Give back a place in line, and seats, that are of no use any more."""
-        if self._token is None or end in {End.BOUGHT, End.OUT_OF_TIME, End.TOKEN_ENDED}:
+        ended_already = end in {End.BOUGHT, End.OUT_OF_TIME, End.TOKEN_ENDED}
+        if self._token is None or ended_already or not self._answered:
             return
         with suppress(Problem, NoAnswer, UnexpectedAnswer, TimeoutError):
             async with asyncio.timeout(LEAVING_S_MAX):

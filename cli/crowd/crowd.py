@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cli.crowd.buyer import Buyer
 from cli.crowd.calls import Service
 from cli.crowd.visit import Stage, Visit, Wish
+from infrastructure.pause import pause
 
 
 class Crowd:
@@ -18,8 +19,16 @@ class Crowd:
         """How many buyers are at each stage, or went home how."""
         self.seconds = 0.0
         """From the first arrival to the last end."""
+        self.sent_home = asyncio.Event()
+        """Set where the crowd was told to end before its time."""
         self._arrivals = arrivals
         self._buyers = [Buyer(service, wish, self._moved) for _ in arrivals]
+
+    def send_home(self) -> None:
+        """Have everyone give up, and give back their places in line."""
+        self.sent_home.set()
+        for buyer in self._buyers:
+            buyer.lose_patience()
 
     async def run(self) -> Sequence[Visit]:
         """Let everyone register and charge, then come; return what became of each, in order of arrival."""
@@ -36,7 +45,7 @@ class Crowd:
         return visits
 
     async def _visit(self, buyer: Buyer, comes_at: float) -> Visit:
-        await asyncio.sleep(comes_at - asyncio.get_running_loop().time())
+        await pause(comes_at - asyncio.get_running_loop().time(), self.sent_home)
         return await buyer.visit()
 
     def _moved(self, before: str, after: str) -> None:

@@ -54,6 +54,8 @@ class RushReport(msgspec.Struct, frozen=True):
     concert: str
     url: str
     arrival: str
+    interrupted: bool
+    """Whether everyone was sent home before it was over."""
     buyers: int
     seconds: float
     """From the first arrival to the last end; registering and charging went before."""
@@ -89,6 +91,7 @@ def report(
     concert: str,
     url: str,
     arrival: str,
+    interrupted: bool,
     visits: Sequence[Visit],
     measured: Measured,
     seconds: float,
@@ -100,6 +103,7 @@ def report(
         concert=concert,
         url=url,
         arrival=arrival,
+        interrupted=interrupted,
         buyers=len(visits),
         seconds=round(seconds, 3),
         requests=measured.count,

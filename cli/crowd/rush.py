@@ -1,6 +1,7 @@
 """One rush from its first look at the service to the audit of its log."""
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
@@ -86,11 +87,13 @@ async def _run(rush: Rush) -> RushReport:
         service = Service(session, f"{rush.url}{API}", rush.connections)
         crowd = Crowd(service, rush.wish, rush.arrivals)
         began_at = time.perf_counter()
+        _send_home_on_interrupt(crowd)
         visits = await _watched(crowd)
         return report(
             concert=rush.wish.concert,
             url=rush.url,
             arrival=rush.arrival,
+            interrupted=crowd.sent_home.is_set(),
             visits=visits,
             measured=service.measured,
             seconds=crowd.seconds,
@@ -124,6 +127,19 @@ async def _require_on_sale(session: aiohttp.ClientSession, rush: Rush) -> None:
         raise Failure(f"--concert: there is no {code} at {rush.url}; there is {codes}", ExitCode.WRONG_INPUT)
     if concert.sales != "OPEN":
         raise Failure(f"{code} is not on sale: open it with POST /api/v1/admin/concerts/{code}/sales/open")
+
+
+def _send_home_on_interrupt(crowd: Crowd) -> None:
+    """The first Ctrl-C sends everyone home, the second ends it at once."""
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        err.print("Sending everyone home …")
+        crowd.send_home()
+
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGINT, interrupted)
 
 
 async def _watched(crowd: Crowd) -> Sequence[Visit]:

@@ -30,6 +30,7 @@ def reported(*visits: Visit, measured: Measured | None = None) -> RushReport:
         concert="HALL",
         url="http://127.0.0.1:8000",
         arrival="burst",
+        interrupted=False,
         visits=visits,
         measured=measured or Measured(),
         seconds=3.0,
