@@ -252,7 +252,6 @@ class CommandBus:
 
     async def _find(self, decided: Decided) -> Sequence[int]:
         """Look an append up whose outcome the log did not say; it is never guessed, never simply repeated."""
-        self._states.clear()
         log.warning("append_outcome_unknown", events=len(decided.writes.events))
         clock = asyncio.get_running_loop().time
         deadline = clock() + FIND_DEADLINE_S

@@ -135,16 +135,17 @@ def test_a_refused_command_leaves_no_trace_in_what_follows() -> None:
 
 
 class Break(Command, frozen=True):
-    """Charge a wallet and then meet a defect."""
+    """Charge a wallet, and then be refused or meet a defect."""
 
     user_id: Any
+    error: type[Exception]
 
 
 def charge_and_break(command: Break, unit_of_work: UnitOfWork) -> None:
     unit_of_work.record(wallet.stream(command.user_id), [WalletCharged(1_000)])
     unit_of_work.write_name(command.user_id, "nobody")
     unit_of_work.change_queue(CODE, queue.free_slot)
-    raise ZeroDivisionError
+    raise command.error
 
 
 @pytest.fixture
@@ -157,10 +158,11 @@ def _breakable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_breakable")
-def test_a_defect_in_one_handler_answers_only_that_command_and_leaves_no_trace() -> None:
+@pytest.mark.parametrize("error", [UserNotFound, ZeroDivisionError])
+def test_a_refusal_or_a_defect_answers_only_its_command_and_leaves_no_trace(error: type[Exception]) -> None:
     sale = given(on_sale(), inside(ANN))
-    asked = sale.when(ChargeWallet(ANN, 1), Break(ANN), ChargeWallet(ANN, 3))
-    assert isinstance(asked.answers[1].outcome, ZeroDivisionError)
+    asked = sale.when(ChargeWallet(ANN, 1), Break(ANN, error), ChargeWallet(ANN, 3))
+    assert isinstance(asked.answers[1].outcome, error)
     asked.then_recorded(on(wallet.stream(ANN), WalletCharged(1), WalletCharged(3)))
     assert sale.sale.log.names == {ANN: None}
 

@@ -26,6 +26,7 @@ from tests.commands.steps import (
     change_policy,
     inside,
     join,
+    leave,
     let_in,
     on_sale,
     pay,
@@ -93,7 +94,7 @@ def test_p4_the_seats_count_for_the_gate_from_the_next_batch_on() -> None:
 
 
 def test_p4_a_refund_belongs_to_the_visit_that_bought() -> None:
-    again = bought(7).and_then(join(ANN, visit=2)).when(refund(ANN))
+    again = bought(7).and_then(join(ANN, visit=2), leave(ANN, visit=2)).when(refund(ANN))
     assert {event.correlation_id for event in again.events[:-1]} == {token_of(ANN)}
 
 

@@ -83,6 +83,12 @@ def test_s3_where_nothing_has_run_out_or_it_was_recorded_nothing_changes(happene
     holding(abandon_active_after_s=1).and_then(*happened).when(expire(ANN)).then()
 
 
+def test_q5_what_is_said_of_an_earlier_token_does_not_end_the_next() -> None:
+    again = given(on_sale(active_ttl_s=60), waiting(ANN), leave(ANN), join(ANN, visit=2), let_in((1, ANN)))
+    again.and_then(let_in((2, ANN)), "12:30").when(expire(ANN)).then()
+    again.when(expire(ANN, visit=2)).then(OUT_OF_TIME)
+
+
 def test_two_timers_in_one_batch_record_it_once() -> None:
     once = holding(active_ttl_s=120).and_then("12:10").when(expire(ANN), expire(ANN))
     assert len(once.events) == 5

@@ -144,6 +144,7 @@ class EventLogContract(ABC):
         assert [known.version for known in reading.known.values()] == [1, 0]
         assert reading.outcomes == {}
         assert await self.names(event_log) == {}
+        await record(event_log, opened(OTHER_WALLET), outcomes=[outcome()], names=[NewName(BEN, "Ben")])
 
     @asynchronous
     async def test_what_is_known_of_another_log_is_refused(self, event_log: EventLog) -> None:

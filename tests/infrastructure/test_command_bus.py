@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -23,10 +24,12 @@ from commands.errors import Overloaded, StoreUnavailable, TryAgain
 from commands.open_wallet import OpenWallet
 from commands.ports import Writes
 from commands.reserve import Reserve
+from commands.run_sale import CloseSales
 from commands.table import HANDLERS
 from infrastructure.embedded_postgres import EmbeddedPostgres
+from infrastructure.event_log import APPEND_LOCK
 from infrastructure.schema import migrate
-from tests.aggregates.given import ANN, BEN, at
+from tests.aggregates.given import ANN, BEN, CODE, at
 from tests.asynchronous import asynchronous, until
 from tests.commands.sale import keyed, reply_to
 from tests.commands.steps import (
@@ -119,6 +122,17 @@ async def test_a_bus_that_remembers_nothing_finds_its_streams_in_three_reads(dsn
     async with RunningBus(log) as service:
         await service.done(pay(ANN))
         assert log.reads <= 3
+
+
+@asynchronous
+async def test_q1_what_a_batch_did_not_get_to_keeps_its_place_before_later_arrivals(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_bus, "BATCH_COMMANDS_MAX", 3)
+    async with RunningBus(dsn) as service:
+        await service.done(on_sale(), registered(ANN))
+        answers = await service.ask(CHARGE, CloseSales(CODE), *[CHARGE] * 5)
+        assert [answer.outcome.balance for answer in answers if answer.outcome] == [5, 10, 15, 20, 25, 30]
 
 
 @asynchronous
@@ -383,6 +397,25 @@ async def test_a_defect_answers_only_the_command_that_met_it(
         charged_by = [answer for answer in answers if not isinstance(answer.outcome, Exception)]
         assert [answer.outcome.balance for answer in charged_by] == list(range(5, 55, 5))
     assert balance_of(dsn) == 50
+
+
+@asynchronous
+async def test_a_defect_under_the_lock_does_not_keep_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler wants a stream that was not read; on the way to read it the defect is met."""
+    looks = count()
+
+    def streams(command: Break, _peek: Any) -> Any:
+        if next(looks):
+            raise ZeroDivisionError
+        return ()
+
+    breaks: type[Command] = Break
+    monkeypatch.setitem(HANDLERS, breaks, Handler(charge_and_break, streams))
+    async with RunningBus(dsn) as service:
+        assert isinstance((await service.execute(Break(ANN, before=False))).outcome, ZeroDivisionError)
+        with psycopg.connect(dsn) as connection:
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", [APPEND_LOCK]).fetchone()
+            assert row == (True,)
 
 
 @asynchronous
