@@ -43,7 +43,9 @@ def test_the_sample_has_the_three_concerts_that_it_promises() -> None:
 
 
 def test_the_schema_in_the_package_is_that_of_the_code() -> None:
-    assert json.loads(SCHEMA_FILE.read_text()) == msgspec.json.decode(msgspec.json.encode(json_schema()))
+    generated = msgspec.json.decode(msgspec.json.encode(json_schema()))
+    again = "ticketing catalogue schema > cli/catalogue.schema.json"
+    assert json.loads(SCHEMA_FILE.read_text()) == generated, again
 
 
 def test_the_sample_keeps_to_the_schema() -> None:
