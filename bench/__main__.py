@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="briefly, to see that they work")
     parser.add_argument("--seconds", type=float, default=8.0, help="for each operation at most (8)")
-    parser.add_argument("--users", type=int, default=40_000, help="who go through the sale (40000)")
+    parser.add_argument("--users", type=int, default=20_000, help="who go through the sale (20000)")
     parser.add_argument("--connections", type=int, default=128, help="at once (128)")
     parser.add_argument("--api-processes", type=int, default=1, help="of the service (1)")
     options = parser.parse_args()

@@ -4,6 +4,7 @@ Every user of the run registers, charges, joins, is let in, reserves one seat an
 operation finds what it needs, and every request is one that a real buyer would send.
 """
 
+import math
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -53,27 +54,33 @@ class Sale:
     def operations(self) -> Iterator[Measured]:
         """Go through the sale, and yield each operation as it is measured."""
         self._announce()
-        yield self._measure("register a user", "POST", 201, self._registrations(), keep=False)
-        registered = self._users
-        yield self._measure("charge a wallet", "POST", 201, self._charges(registered), keep=False)
-        joined = self._measure("issue a token", "POST", 201, self._joins(registered), keep=True)
+        yield self._measure("register a user", "POST", 201, self._registrations(), to_the_last=True)
+        yield self._measure("charge a wallet", "POST", 201, self._charges(), to_the_last=True)
+        joined = self._measure("issue a token", "POST", 201, self._joins(), keep=True)
         yield joined
         tokens = [msgspec.json.decode(body) for body in joined.result.bodies]
         self._buyers = [Buyer(token["user_id"], token["token"]) for token in tokens]
-        yield self._measure("poll a waiting token", "GET", 200, self._polls(), keep=False)
+        yield self._measure("poll a waiting token", "GET", 200, self._polls())
         self._let_in()
-        yield self._measure("look at the dates", "GET", 200, self._reads(f"{CONCERT}/dates"), keep=False)
+        yield self._measure("look at the dates", "GET", 200, self._reads(f"{CONCERT}/dates"))
         seats = f"{CONCERT}/seats?date={_date(0)}"
-        yield self._measure("look at a seat map of 5,000", "GET", 200, self._reads(seats), keep=False)
-        yield self._measure("reserve a free seat", "POST", 201, self._reservations(), keep=False)
-        yield self._measure("pay", "POST", 201, self._payments(), keep=False)
+        yield self._measure("look at a seat map of 5,000", "GET", 200, self._reads(seats))
+        yield self._measure("reserve a free seat", "POST", 201, self._reservations())
+        yield self._measure("pay", "POST", 201, self._payments())
 
     def _measure(
-        self, operation: str, method: str, expected: int, requests: Iterator[bytes], *, keep: bool
+        self,
+        operation: str,
+        method: str,
+        expected: int,
+        requests: Iterator[bytes],
+        *,
+        keep: bool = False,
+        to_the_last: bool = False,
     ) -> Measured:
-        result = run(
-            self._port, requests, connections=self._connections, seconds=self._seconds, keep_bodies=keep
-        )
+        """Measure until the time is up or, where later calls need every user, to the last request."""
+        seconds = math.inf if to_the_last else self._seconds
+        result = run(self._port, requests, connections=self._connections, seconds=seconds, keep_bodies=keep)
         return Measured(operation, method, result, expected)
 
     def _announce(self) -> None:
@@ -104,12 +111,12 @@ class Sale:
         for user_id in self._users:
             yield request("POST", "/api/v1/users", b'{"user_id":"%s"}' % user_id.encode())
 
-    def _charges(self, users: list[str]) -> Iterator[bytes]:
-        for user_id in users:
+    def _charges(self) -> Iterator[bytes]:
+        for user_id in self._users:
             yield request("POST", f"/api/v1/users/{user_id}/wallet/charges", b'{"amount":100000}')
 
-    def _joins(self, users: list[str]) -> Iterator[bytes]:
-        for user_id in users:
+    def _joins(self) -> Iterator[bytes]:
+        for user_id in self._users:
             yield request("POST", f"{CONCERT}/token", b'{"user_id":"%s"}' % user_id.encode())
 
     def _polls(self) -> Iterator[bytes]:
