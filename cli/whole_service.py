@@ -128,9 +128,9 @@ class _WholeService:
         """What the children get to know: everything that we know, and the secrets."""
         generated = self._folder.secrets()
         return {
+            **os.environ,
             f"{PREFIX}ADMIN_KEY": generated.admin_key,
             f"{PREFIX}TOKEN_SECRET": generated.token_secret,
-            **os.environ,
             **self._given_secrets(),
             "DATABASE_URL": self._dsn,
             LIFELINE_VARIABLE: str(self._lifeline.reading_end),
