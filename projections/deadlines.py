@@ -266,7 +266,6 @@ class _Batch:
         self, _event: TokenCompleted | TokenExpiredRecorded | TokenCancelled, recorded: RecordedEvent
     ) -> None:
         token_id = recorded.correlation_id
-        self._extended.pop(token_id, None)
         if self._activated.pop(token_id, None) is None:
             self._tokens_ended[token_id] = _Ended(token_id)
 

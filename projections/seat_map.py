@@ -229,7 +229,8 @@ class _SeatMapFound(PerformanceFound, frozen=True):
     positions: Sequence[int]
 
 
-class SeatTaken(msgspec.Struct, frozen=True):
+# gc=False: made by the ten thousand, and they hold nothing that could refer back to them.
+class SeatTaken(msgspec.Struct, frozen=True, gc=False):
     """A seat that events have named, as they left it."""
 
     seat_number: int
@@ -238,7 +239,7 @@ class SeatTaken(msgspec.Struct, frozen=True):
     changed_position: int
 
 
-class SeatFound(msgspec.Struct, frozen=True):
+class SeatFound(msgspec.Struct, frozen=True, gc=False):
     """A seat of the plan as it stands."""
 
     seat_number: int

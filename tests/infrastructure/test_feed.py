@@ -151,6 +151,30 @@ def test_an_append_that_ends_while_the_feed_waits_is_not_missed(
         assert reading(dsn, read) == events
 
 
+def test_what_is_appended_while_the_feed_waits_is_left_for_the_next_reading(
+    dsn: str, connection: psycopg.Connection[Any], events: Sequence[RecordedEvent]
+) -> None:
+    write_log(connection, [event for event in events[:6] if event.position != 1])
+    foreign_writer = psycopg.connect(dsn)
+
+    class OvertakenFeed(PostgresFeed):
+        async def _appends_have_ended(self) -> bool:
+            ended = await super()._appends_have_ended()
+            write_log(foreign_writer, events[6:8])
+            write_log(connection, events[8:])
+            return ended
+
+    async def read() -> Sequence[RecordedEvent]:
+        following = OvertakenFeed(dsn)
+        try:
+            return await following.read(0, 1_000)
+        finally:
+            await following.close()
+
+    with foreign_writer:
+        assert asyncio.run(read()) == events[1:6]
+
+
 def test_a_lost_connection_is_told_once_and_made_anew(
     dsn: str, connection: psycopg.Connection[Any], events: Sequence[RecordedEvent]
 ) -> None:

@@ -40,13 +40,16 @@ def test_a_concert_that_nobody_announced_is_not_found(read_models: ReadModels) -
 
 
 def test_its_dates_reach_from_the_first_performance_to_the_last(read_models: ReadModels) -> None:
-    days = [date(2026, 5, 2), date(2026, 5, 4), date(2026, 5, 1)]
-    read_models.given(announce(), *[schedule(day=day) for day in days])
+    read_models.given(announce())
+    for days, reach in (((3, 4, 2), (2, 4)), ((3,), (2, 4)), ((1,), (1, 4)), ((5,), (1, 5))):
+        read_models.given(
+            *[schedule(day=date(2026, 5, day), start_time=f"0{len(days)}:{sum(days):02}") for day in days]
+        )
 
-    found = read_models.read(concerts.find, CODE)
+        found = read_models.read(concerts.find, CODE)
 
-    assert found is not None
-    assert (found.first_date, found.last_date) == (date(2026, 5, 1), date(2026, 5, 4))
+        assert found is not None
+        assert (found.first_date, found.last_date) == tuple(date(2026, 5, day) for day in reach)
 
 
 def test_sales_are_open_from_opening_to_closing(read_models: ReadModels) -> None:

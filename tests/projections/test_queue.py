@@ -134,6 +134,7 @@ def test_seats_of_a_performance_that_has_begun_no_longer_count_nor_those_sold_la
     read_models.given(SHOW_STARTS_AT - timedelta(seconds=10), inside(ANN, balance=PRICE), reserve(ANN, 1))
     read_models.given(SHOW_STARTS_AT, withdraw())
     assert line(read_models).seats_left == 5
+    assert read_models.read(queue.lines_changed_since, 0) == [line(read_models)]
 
     read_models.given(pay(ANN))
     assert line(read_models).seats_left == 5
