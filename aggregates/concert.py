@@ -34,7 +34,7 @@ class SeatBlock(msgspec.Struct, frozen=True):
 
     first: Annotated[int, Meta(ge=1, le=SEATS_MAX)]
     last: Annotated[int, Meta(ge=1, le=SEATS_MAX)]
-    type: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
+    type: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{0,31}(?!\n)$")]
     price: Annotated[int, Meta(ge=0, le=100_000_000)]
 
 

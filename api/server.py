@@ -50,7 +50,7 @@ def http_server(services: Services) -> uvicorn.Server:
     """
     settings = services.settings
     config = uvicorn.Config(
-        create_app(services),
+        create_app(services).router,  # endpoints answer for their errors: no middleware is needed
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert,
@@ -62,6 +62,7 @@ def http_server(services: Services) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
