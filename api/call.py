@@ -252,9 +252,10 @@ class Call(Generic[Body, Query]):
             status, view = render(outcome)
         else:
             status, raw = msgspec.json.decode(answer.recorded, type=tuple[int, msgspec.Raw])
+            recorded = bytes(raw)  # a Raw is equal to no bytes
             if status >= problems.STATUS["BAD_REQUEST"] or view_type is None:
-                return Reply(status, b"" if raw == b"null" else bytes(raw), answer.position)
-            view = msgspec.json.decode(raw, type=view_type)
+                return Reply(status, b"" if recorded == b"null" else recorded, answer.position)
+            view = msgspec.json.decode(recorded, type=view_type)
         headers: Headers = ()
         if complete is not None:
             try:

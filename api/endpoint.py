@@ -110,10 +110,10 @@ class Endpoint:
 
         Only of admin calls nobody learns the shape who does not know the key.
         """
-        if operation is None:
-            if self._operations:
-                raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
+        if not self._operations or call.path.endswith("\n"):  # which the end of a route's pattern passes over
             raise problems.NotFound
+        if operation is None:
+            raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
         if operation.access is Access.ADMIN:
             call.require_admin()
         await self._read(operation, call, scope, receive)
@@ -155,6 +155,7 @@ def _request_id(headers: Mapping[bytes, bytes]) -> UUID:
 
 def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
     try:
+        body.decode()  # msgspec passes over fields that it was not told of, whatever they are made of
         return decode(body)
     except msgspec.ValidationError as error:
         raise validation_failed(error) from None

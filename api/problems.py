@@ -62,12 +62,12 @@ STATUS: Final[dict[str, int]] = {
 
 
 class BadRequest(DomainError):
-    """The body is not JSON."""
+    """The body is not JSON, or the request is not HTTP."""
 
     code = "BAD_REQUEST"
 
-    def __init__(self) -> None:
-        super().__init__("The body is not JSON in UTF-8.")
+    def __init__(self, detail: str = "The body is not JSON in UTF-8.") -> None:
+        super().__init__(detail)
 
 
 class AdminKeyRequired(DomainError):

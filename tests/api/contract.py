@@ -18,6 +18,9 @@ from api.endpoint import Operation
 
 DOCUMENT: Final = openapi.document(OPERATIONS, "0")
 
+NOWHERE: Final = ("NOT_FOUND", "METHOD_NOT_ALLOWED")
+"""What is answered where no operation is."""
+
 _NAME: Final = "urn:ticketing:openapi"
 _REGISTRY: Final[Registry[Any]] = Registry().with_resource(_NAME, DRAFT202012.create_resource(DOCUMENT))
 _PATHS: Final = [(compile_path(operation.path)[0], operation) for operation in OPERATIONS]
@@ -50,8 +53,7 @@ def check(answer: Answer) -> None:
     UUID(answer.headers["x-request-id"])
     operation = _operation(answer.method, answer.path)
     if answer.status >= problems.STATUS["BAD_REQUEST"]:
-        codes = ["NOT_FOUND", "METHOD_NOT_ALLOWED"] if operation is None else openapi.error_codes(operation)
-        _check_problem(answer, codes)
+        _check_problem(answer, NOWHERE if operation is None else openapi.error_codes(operation))
     if operation is None:
         assert answer.status >= problems.STATUS["BAD_REQUEST"], answer
         return
@@ -91,12 +93,8 @@ def _check_problem(answer: Answer, codes: Sequence[str]) -> None:
 
 def _operation(method: str, path: str) -> Operation | None:
     """The operation that a request is for."""
-    found: Operation | None = None
-    for pattern, operation in _PATHS:
-        if pattern.match(path) and operation.method == method:
-            found = operation
-            break
-    return found
+    here = (operation for pattern, operation in _PATHS if pattern.match(path) and not path.endswith("\n"))
+    return next((operation for operation in here if operation.method == method), None)
 
 
 def _responses(operation: Operation) -> Mapping[str, Any]:

@@ -39,20 +39,25 @@ class Service:
     services: Services
     """What its handlers share."""
 
-    def __init__(self, dsn: str, **settings: Any) -> None:
+    def __init__(self, dsn: str, *, projects: bool = True, waits: bool = True, **settings: Any) -> None:
+        """Without `projects` another one keeps the read models; without `waits` it need not be ready."""
         self.dsn = dsn
+        self._projects = projects
+        self._waits = waits
         self.settings = _settings(**{"admin_key": ADMIN_KEY, "token_secrets": (SECRET,), **settings})
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self.url = "http://{}:{}".format(*self.address)
         self._loop = uvloop.new_event_loop()
+        self._projecting: asyncio.Task[None] | None = None
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="api")
 
     def __enter__(self) -> Self:
         self._thread.start()
+        path = "/readyz" if self._waits else "/healthz"
         with httpx.Client(base_url=self.url) as client:
-            self.until(lambda: client.get("/readyz").status_code == httpx.codes.OK)
+            self.until(lambda: client.get(path).status_code == httpx.codes.OK)
         return self
 
     def __exit__(
@@ -101,7 +106,8 @@ class Service:
         async with running_services(self.settings, self.dsn) as services:
             self.services = services
             self._server = http_server(services)
-            self._start_projector()
+            if self._projects:
+                self._start_projector()
             await self._server.serve(sockets=[self._listener])
             await self._stop_projector()
 
@@ -118,8 +124,9 @@ class Service:
         await feed.close()
 
     async def _stop_projector(self) -> None:
-        self._projector_stops.set()
-        await self._projecting
+        if self._projecting is not None:
+            self._projector_stops.set()
+            await self._projecting
 
 
 def _settings(**values: Any) -> Settings:
