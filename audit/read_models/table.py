@@ -1,5 +1,6 @@
 """A table of a read model: its columns, and what a row of it looks like when it is compared."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,20 +40,20 @@ Follow = Callable[[Any, int], None]
 """`follow(stored, position)`: one event, as the read model must take it in."""
 
 
-class Expectation:
+class Expectation(ABC):
     """What the tables of one projection must show: it keeps the rows that may still change."""
 
     def __init__(self, emit: Emit) -> None:
         """Start before the first event; rows go to `emit`."""
         self.emit = emit
 
+    @abstractmethod
     def follows(self) -> Mapping[str, Follow]:
         """What to do with each topic that it listens to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self) -> None:
         """Emit the rows that are left, as they stand at the checkpoint."""
-        raise NotImplementedError
 
 
 def json_text(value: Any) -> str:
