@@ -239,6 +239,11 @@ def follow_timetable(concert: Concert, now: datetime) -> list[ConcertEvent]:
     return [] if overruled else decide(concert)
 
 
+def begun(concert: Concert, now: datetime) -> set[PerformanceName]:
+    """L2: the performances that have begun."""
+    return {name for name, performance in concert.performances.items() if performance.starts_at <= now}
+
+
 def require_sales_open(concert: Concert) -> None:
     """L1: raise SalesNotOpen unless the sale is open."""
     if not concert.sales_open:

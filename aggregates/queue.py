@@ -7,7 +7,7 @@ room (freed slots; returned, added or withdrawn seats) counts from the next batc
 for an instant, whatever the order of a batch's commands (rule Q4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import ClassVar, Literal
 
@@ -259,8 +259,11 @@ def issue_number(draft: Draft, policy: Policy) -> Draft:
     return msgspec.structs.replace(draft, queue=msgspec.structs.replace(queue, issued=queue.issued + 1))
 
 
-def room(draft: Draft, policy: Policy, now: datetime) -> int:
-    """Q4: how many more may be let in at this instant; all three limits of the policy hold at once."""
+def room(draft: Draft, policy: Policy, now: datetime, begun: Collection[PerformanceName] = ()) -> int:
+    """Q4: how many more may be let in at this instant; all three limits of the policy hold at once.
+
+    Seats of the performances that have `begun` do not count, whether or not they were withdrawn (rule L2).
+    """
     queue = draft.queue
     if queue.paused:
         return 0
@@ -268,7 +271,8 @@ def room(draft: Draft, policy: Policy, now: datetime) -> int:
     if policy.max_active is not None:
         limits.append(policy.max_active - queue.active)
     if policy.admit_up_to_seats_left:
-        limits.append(queue.seats_left - queue.active)
+        seats_left = sum(count for name, count in queue.unsold.items() if name not in begun)
+        limits.append(seats_left - queue.active)
     if policy.admit_per_interval is not None:
         since = now - timedelta(seconds=policy.admit_interval_s)
         limits.append(policy.admit_per_interval - _admitted_since(queue, since) - draft.activated)

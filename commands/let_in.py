@@ -38,7 +38,8 @@ def handle(command: LetIn, unit_of_work: UnitOfWork) -> int:
     line = unit_of_work.queue(command.code)
     if not letting_in.sales_open or line.queue.paused:
         return 0
-    room = queue.room(line, letting_in.policy, unit_of_work.now)
+    begun = concert.begun(letting_in, unit_of_work.now)
+    room = queue.room(line, letting_in.policy, unit_of_work.now, begun)
     until = unit_of_work.now + timedelta(seconds=letting_in.policy.active_ttl_s)
     suggested = {suggestion.queue_number: suggestion.user_id for suggestion in command.suggestions}
     activated = 0

@@ -60,6 +60,7 @@ def queue_events(asked: Then) -> list[Any]:
 def test_a_batch_adds_one_event_of_each_kind_at_most_in_the_order_of_the_table() -> None:
     sale = given(
         on_sale(seats=9, refund_until_s=None, active_ttl_s=9_000_000),
+        schedule(seats=5, start_time="21:30"),
         inside(ANN, balance=2 * PRICE),
         inside(BEN, 2, balance=PRICE),
         reserve(ANN, 1, 2),

@@ -169,6 +169,12 @@ def test_l2_seats_of_a_performance_that_has_begun_do_not_count_for_the_gate() ->
     line.when(let_in(*EVERYONE)).then()
 
 
+def test_l2_nor_do_they_before_the_timer_has_withdrawn_them() -> None:
+    line_of_three(seats=2).and_then(SHOW_STARTS_AT).when(let_in(*EVERYONE)).then()
+    just_before = line_of_three(seats=2).and_then(SHOW_STARTS_AT - timedelta(microseconds=1))
+    assert just_before.when(let_in(*EVERYONE)).outcome == 2
+
+
 def test_l1_while_sales_are_closed_nobody_is_let_in_and_no_number_is_passed() -> None:
     closed = line_of_three().and_then(leave(ANN), CloseSales(CODE))
     closed.when(let_in(*EVERYONE)).then()

@@ -49,13 +49,13 @@ class GateBooks:
         self.activations: list[datetime] = []
         self.unsold: Counter[str] = Counter()
         """By performance; those that were withdrawn are no longer here."""
+        self.starts_at: dict[str, datetime] = {}
         self._numbers: dict[str, int] = {}
         self._last_append: datetime | None = None
 
-    @property
-    def seats_left(self) -> int:
-        """Seats for the gate to count on."""
-        return self.unsold.total()
+    def seats_left(self, now: datetime) -> int:
+        """L2: the seats for the gate to count on: none of a performance that has begun, withdrawn or not."""
+        return sum(count for name, count in self.unsold.items() if now < self.starts_at[name])
 
     def read(self, events: Sequence[RecordedEvent]) -> None:
         """Judge the appends that these events make up."""
@@ -72,7 +72,7 @@ class GateBooks:
         if self.policy.max_active is not None:
             limits.append(self.policy.max_active - len(self.active))
         if self.policy.admit_up_to_seats_left:
-            limits.append(self.seats_left - len(self.active))
+            limits.append(self.seats_left(now) - len(self.active))
         if self.policy.admit_per_interval is not None:
             limits.append(self.policy.admit_per_interval - self.activations_in_span_to(now))
         return max(0, min(limits))
@@ -152,7 +152,8 @@ class _Append:
         assert books.open, "L1"
         assert not books.paused, "L1"
         assert policy.max_active is None or active <= policy.max_active, "Q4: max_active"
-        left = sum(count - self._sold[name] for name, count in books.unsold.items())
+        sold = sum(count for name, count in self._sold.items() if self._now < books.starts_at[name])
+        left = books.seats_left(self._now) - sold
         assert not policy.admit_up_to_seats_left or active <= left, "Q4: admit_up_to_seats_left"
         in_span = books.activations_in_span_to(self._now)
         assert policy.admit_per_interval is None or in_span <= policy.admit_per_interval, "Q4: per interval"
@@ -195,6 +196,8 @@ class _Append:
         match event.topic:
             case "concert.announced" | "concert.policy_changed":
                 books.policy = event.policy
+            case "concert.performance_scheduled":
+                books.starts_at[f"{event.date.isoformat()}T{event.start_time}"] = event.starts_at
             case "concert.sales_opened" | "concert.sales_closed":
                 books.open = event.topic == "concert.sales_opened"
             case "queue.paused" | "queue.resumed":
