@@ -1,6 +1,8 @@
 """The command bus on a real log: batches, order, limits, and whatever goes wrong between two round trips."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -333,6 +335,39 @@ async def test_a_server_that_is_back_in_time_is_not_missed(own_postgres: Embedde
         charging = asyncio.create_task(service.execute(CHARGE))
         await asyncio.to_thread(own_postgres.start)
         assert (await charging).outcome.balance == 5
+
+
+@asynchronous
+async def test_a_server_that_is_killed_under_load_has_all_that_was_acknowledged_once(
+    own_postgres: EmbeddedPostgres,
+) -> None:
+    migrate(own_postgres.dsn)
+    async with RunningBus(own_postgres.dsn) as service:
+        await service.done(registered(ANN))
+        ends = asyncio.Event()
+        clients = [asyncio.create_task(charge_until(ends, service)) for _ in range(32)]
+        for _ in range(3):
+            service.appends.clear()
+            await until(lambda: len(service.appends) > 20)
+            assert own_postgres.pid is not None
+            os.kill(own_postgres.pid, signal.SIGKILL)
+            await until(lambda: own_postgres.poll() is not None)
+            await asyncio.to_thread(own_postgres.start)
+        ends.set()
+        outcomes = [outcome for client in await asyncio.gather(*clients) for outcome in client]
+    unknown = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
+    balances = [outcome.balance for outcome in outcomes if not isinstance(outcome, StoreUnavailable)]
+    recorded = balance_of(own_postgres.dsn)
+    assert len(set(balances)) == len(balances)
+    assert len(balances) <= recorded // 5 <= len(balances) + len(unknown)
+
+
+async def charge_until(end: asyncio.Event, service: RunningBus) -> list[Any]:
+    """Charge again and again, and tell what came of it."""
+    outcomes = []
+    while not end.is_set():
+        outcomes.append((await service.execute(CHARGE)).outcome)
+    return outcomes
 
 
 @asynchronous
