@@ -22,6 +22,8 @@ class Aggregate(NamedTuple, Generic[State]):
     """`evolve(state, event, recorded_at)`: total, and never fails on a recorded event."""
     shape: Any = None
     """The type under which a long stream's state is snapshotted; None where streams stay short."""
+    revision: int = 1
+    """Raised when `evolve` makes another state of the same events; earlier snapshots are then passed over."""
 
 
 class Stream(msgspec.Struct, Generic[State], frozen=True):

@@ -57,11 +57,11 @@ log = structlog.get_logger(__name__)
 
 def _shape(aggregate: Aggregate[Any]) -> str:
     schema = msgspec.json.encode(msgspec.json.schema(aggregate.shape))
-    return f"{aggregate.kind}:{hashlib.sha256(schema).hexdigest()[:16]}"
+    return f"{aggregate.kind}:{aggregate.revision}:{hashlib.sha256(schema).hexdigest()[:16]}"
 
 
 SNAPSHOT_SHAPES = {aggregate.kind: _shape(aggregate) for aggregate in AGGREGATES if aggregate.shape}
-"""By kind. A snapshot is used only by code whose state has the very shape that it was taken of."""
+"""By kind. A snapshot is used only by code whose state has the very shape, and comes about the very way."""
 
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
 
@@ -185,6 +185,7 @@ class PostgresEventLog:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: AsyncConnection[Row] | None = None
+        self._in_reach = True
 
     async def close(self) -> None:
         """Close the connection."""
@@ -242,9 +243,12 @@ class PostgresEventLog:
                     self._connection = await self._connect()
             with _cut_at(deadline, self._connection):
                 yield self._connection
+            self._in_reach = True
         except (psycopg.OperationalError, OSError, TimeoutError) as error:
             self.lose()
-            log.warning("event_log_unavailable", error=str(error).strip() or type(error).__name__)
+            if self._in_reach:  # once, and not again with every try
+                log.warning("event_log_unavailable", error=str(error).strip() or type(error).__name__)
+            self._in_reach = False
             raise LogUnavailable from error
         except VersionConflict:
             raise
