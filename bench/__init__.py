@@ -1,1 +1,1 @@
-"""Benchmarks: what each operation costs, against the ceiling and the plain way."""
+"""Benchmarks: what each operation costs, against the ceiling of HTTP in Python."""
