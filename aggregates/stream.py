@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID, uuid5
 
@@ -9,6 +10,9 @@ import msgspec
 
 NAMESPACE = UUID("7c1d9a52-3b0e-5f64-9a77-1f2f0c8e4b10")
 """Stream ids are UUIDv5 of the stream's name under this namespace. It never changes."""
+
+STREAM_IDS_MAX = 65_536
+"""Ids remembered, because a stream is named several times by each command that touches it: 20 MiB at most."""
 
 State = TypeVar("State")
 
@@ -45,6 +49,7 @@ def stream(aggregate: Aggregate[State], key: str, partition_key: str = "") -> St
     return Stream(name, aggregate, partition_key, stream_id(name))
 
 
+@lru_cache(maxsize=STREAM_IDS_MAX)
 def stream_id(name: str) -> UUID:
     """Compute the id of the stream called `name`."""
     return uuid5(NAMESPACE, name)

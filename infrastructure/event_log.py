@@ -80,7 +80,7 @@ NEWER_EVENTS: LiteralString = """
     WITH wanted AS MATERIALIZED (
         SELECT wanted.id, coalesce(snapshot.version, wanted.version) AS version,
                snapshot.version AS snapshot_version, snapshot.position, snapshot.shape, snapshot.state
-        FROM unnest(%s::uuid[], %s::bigint[]) AS wanted (id, version)
+        FROM unnest(%b::uuid[], %b::bigint[]) AS wanted (id, version)
         LEFT JOIN ticketing.snapshots AS snapshot
             ON wanted.version = 0 AND snapshot.stream_id = wanted.id AND snapshot.shape = ANY(%s)
     )
@@ -113,7 +113,7 @@ LISTENING: LiteralString = "SELECT min(beat_at), max(since) FROM ticketing.heari
 APPEND_EVENTS: LiteralString = """
     INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
     SELECT id, version, topic, state
-    FROM unnest(%s::uuid[], %s::bigint[], %s::text[], %s::bytea[])
+    FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
         WITH ORDINALITY AS event (id, version, topic, state, place)
     ORDER BY place
     RETURNING notification_id
@@ -124,7 +124,7 @@ RECORD_OUTCOMES: LiteralString = """
         (caller, key, request, reply, command_id, position, recorded_at)
     SELECT caller, key, request, reply, command_id,
            (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events), %s
-    FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::uuid[])
+    FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::uuid[])
         AS outcome (caller, key, request, reply, command_id)
 """
 
