@@ -18,6 +18,10 @@ CONNECTIONS_MIN, CONNECTIONS_MAX = 1, 8
 """Most reads are served from memory; more connections would only queue inside PostgreSQL."""
 
 WAIT_S = 2.0
+"""For a connection. So long the pool also tries to make one, before it is asked for one again: of its own
+accord it would wait ever longer between two tries, and keep on waiting when the store is back.
+"""
+
 STATEMENT_TIMEOUT_MS = 5_000
 
 log = structlog.get_logger(__name__)
@@ -37,6 +41,7 @@ class ReadModels:
             min_size=CONNECTIONS_MIN,
             max_size=CONNECTIONS_MAX,
             timeout=WAIT_S,
+            reconnect_timeout=WAIT_S,
             open=False,
         )
 

@@ -355,7 +355,7 @@ class Buyer:
 
     def when_looking(self, what: str, **more: Any) -> Then:
         """Look at what is the user's own: `wallet`, `wallet/entries`, `payments`, `reservations`."""
-        return self.when("GET", f"{self._path}/{what}", token=None, **more)
+        return self.when("GET", f"{self._path}/{what}", **{"token": None, **more})
 
     @property
     def _path(self) -> str:

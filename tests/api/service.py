@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,6 +21,7 @@ from infrastructure.feed import PostgresFeed
 from infrastructure.settings import Settings
 from projections.projector import Projector
 from projections.registry import PROJECTIONS
+from tests.infrastructure.proxy import Proxy
 
 T = TypeVar("T")
 
@@ -38,10 +39,21 @@ class Service:
 
     services: Services
     """What its handlers share."""
+    store: Proxy
+    """Its way to PostgreSQL where it is `proxied`, for a test to cut. The projector has another."""
 
-    def __init__(self, dsn: str, *, projects: bool = True, waits: bool = True, **settings: Any) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        projects: bool = True,
+        proxied: bool = False,
+        waits: bool = True,
+        **settings: Any,
+    ) -> None:
         """Without `projects` another one keeps the read models; without `waits` it need not be ready."""
         self.dsn = dsn
+        self._proxied = proxied
         self._projects = projects
         self._waits = waits
         self.settings = _settings(**{"admin_key": ADMIN_KEY, "token_secrets": (SECRET,), **settings})
@@ -103,8 +115,12 @@ class Service:
             self._ended.set_result(None)
 
     async def _serve(self) -> None:
-        async with running_services(self.settings, self.dsn) as services:
-            self.services = services
+        async with AsyncExitStack() as stack:
+            dsn = self.dsn
+            if self._proxied:
+                self.store = await stack.enter_async_context(Proxy(dsn))
+                dsn = self.store.dsn
+            self.services = services = await stack.enter_async_context(running_services(self.settings, dsn))
             self._server = http_server(services)
             if self._projects:
                 self._start_projector()

@@ -261,8 +261,8 @@ def test_a_key_has_a_form(api: Api) -> None:
         refused = api.when("POST", charges, {"amount": 5}, headers=headers)
         assert refused.json["errors"][0]["field"] == "Idempotency-Key"
     charged = api.when("POST", charges, {"amount": 5}, key="x" * 255).then(201, balance=5)
-    read = {"since": charged.position, "headers": {"idempotency-key": "not for reads"}}
-    api.when("GET", f"/api/v1/users/{user_id}/wallet", **read).then(200)
+    wallet = f"/api/v1/users/{user_id}/wallet"
+    api.when("GET", wallet, since=charged.position, headers={"idempotency-key": "not for reads"}).then(200)
 
 
 def test_i1_the_first_answer_is_the_one_that_is_kept(api: Api) -> None:
