@@ -1,8 +1,10 @@
 """Why a command can be refused. Each error has a stable code; the API maps codes to HTTP in one table."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from uuid import UUID
+
+import msgspec
 
 
 class DomainError(Exception):
@@ -299,6 +301,12 @@ class ValidationFailed(DomainError):
     def __init__(self, message: str, field: str | None = None) -> None:
         error = {"message": message} if field is None else {"field": field, "message": message}
         super().__init__(message if field is None else f"{field}: {message}", errors=[error])
+
+    @classmethod
+    def of(cls, error: msgspec.ValidationError) -> Self:
+        """Name the field of which msgspec says `… - at `$.seats[0].price``."""
+        message, _, path = str(error).partition(" - at `")
+        return cls(message, path.rstrip("`").removeprefix("$").removeprefix(".") or None)
 
 
 class RateLimited(DomainError):

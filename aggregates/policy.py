@@ -69,17 +69,22 @@ def changed(policy: Policy, changes: Mapping[str, Any]) -> Policy:
     if unknown:
         raise ValidationFailed("a sale policy has no such field", unknown[0])
     try:
-        return _in_utc(msgspec.convert({**msgspec.to_builtins(policy), **changes}, Policy))
+        changed_policy = msgspec.convert({**msgspec.to_builtins(policy), **changes}, Policy)
     except msgspec.ValidationError as error:
-        raise ValidationFailed(str(error)) from error
-    except OverflowError as error:
-        raise ValidationFailed("this time is out of range") from error
+        raise ValidationFailed.of(error) from error
+    return _in_utc(changed_policy)
 
 
 def _in_utc(policy: Policy) -> Policy:
-    opens, closes = policy.sales_open_at, policy.sales_close_at
     return msgspec.structs.replace(
         policy,
-        sales_open_at=opens and opens.astimezone(UTC),
-        sales_close_at=closes and closes.astimezone(UTC),
+        sales_open_at=_instant("sales_open_at", policy.sales_open_at),
+        sales_close_at=_instant("sales_close_at", policy.sales_close_at),
     )
+
+
+def _instant(field: str, moment: datetime | None) -> datetime | None:
+    try:
+        return moment and moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValidationFailed("this time is out of range", field) from error

@@ -204,7 +204,7 @@ class Call(Generic[Body, Query]):
         try:
             return msgspec.convert(pairs, query_type, strict=False)
         except msgspec.ValidationError as error:
-            raise validation_failed(error) from None
+            raise ValidationFailed.of(error) from None
 
     async def board(self, *projections: str) -> Board:
         """The board, once it has seen of these read models what the client has. Raises ReadModelBehind."""
@@ -298,10 +298,3 @@ class Call(Generic[Body, Query]):
 def json_reply(status: int, view: Any, position: int = 0) -> Reply:
     """Answer with a JSON body."""
     return Reply(status, msgspec.json.encode(view), position)
-
-
-def validation_failed(error: msgspec.ValidationError) -> ValidationFailed:
-    """Turn msgspec's `… - at `$.seats[0].price`` into an error that names the field."""
-    message, _, path = str(error).partition(" - at `")
-    field = path.rstrip("`").removeprefix("$").removeprefix(".")
-    return ValidationFailed(message, field or None)

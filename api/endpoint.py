@@ -14,9 +14,9 @@ import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from aggregates.errors import DomainError, TokenMismatch
+from aggregates.errors import DomainError, TokenMismatch, ValidationFailed
 from api import problems
-from api.call import Call, Reply, validation_failed
+from api.call import Call, Reply
 from api.services import Services
 
 BODY_BYTES_MAX = 65_536
@@ -158,7 +158,7 @@ def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
         body.decode()  # msgspec passes over fields that it was not told of, whatever they are made of
         return decode(body)
     except msgspec.ValidationError as error:
-        raise validation_failed(error) from None
+        raise ValidationFailed.of(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise problems.BadRequest from None
 

@@ -70,9 +70,11 @@ def test_a_time_with_any_offset_stays_the_same_instant(moment: datetime, offset_
         {"refund_until_s": -1},
     ],
 )
-def test_what_a_policy_cannot_be_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValidationFailed):
+def test_what_a_policy_cannot_be_is_refused_by_the_name_of_its_field(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
         changed(Policy(), changes)
+    (field,) = changes
+    assert [error["field"] for error in refusal.value.members["errors"]] == [field]
 
 
 @for_all(st.integers(-10, 4_000))
