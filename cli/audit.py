@@ -76,7 +76,10 @@ def _moment(text: str) -> datetime:
         ) from None
     if moment.tzinfo is None:
         raise Failure(f"--at: {text} needs an offset, like Z or +09:00", ExitCode.WRONG_INPUT)
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise Failure(f"--at: {text} is out of range", ExitCode.WRONG_INPUT) from None
 
 
 def _ledger(folder: Path | None) -> "AbstractContextManager[CsvLedger | None]":

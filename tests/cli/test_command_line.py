@@ -87,6 +87,8 @@ def test_it_tells_its_version() -> None:
         (["audit", "--at"], "--at"),
         (["audit", "--at", "yesterday"], "yesterday is not an RFC 3339 time"),
         (["audit", "--at", "2027-01-01T00:00:00"], "needs an offset"),
+        (["audit", "--at", "0001-01-01T00:00:00+09:00"], "is out of range"),
+        (["audit", "--at", "9999-12-31T23:59:59-09:00"], "is out of range"),
         (["catalogue"], "Missing command"),
         (["catalogue", "load"], "Missing argument"),
         (["catalogue", "load", "nothing.yaml"], "nothing.yaml: no such file or directory"),
