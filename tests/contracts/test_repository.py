@@ -34,6 +34,12 @@ REGISTRY_HOSTS: Final = tuple(
 PIN: Final = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+).*\n(?P<hashes>(?:[ ]+.*\n)*)", re.MULTILINE)
 HASH: Final = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 
+PATH: Final = re.compile(
+    r"(?<![\w/.-])(?:aggregates|api|audit|bench|cli|commands|docs|infrastructure|projections|tests|workers)/[\w./-]*"
+)
+"""A file or folder of ours, as pages name it."""
+LINK: Final = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
+
 
 class Pin(NamedTuple):
     """One requirement of the lock file."""
@@ -69,6 +75,23 @@ def tracked_files() -> list[Path]:
 def test_no_file_names_the_host_of_a_package_registry() -> None:
     hosts = re.compile("|".join(map(re.escape, REGISTRY_HOSTS)).encode())
     assert [str(path) for path in tracked_files() if hosts.search(path.read_bytes())] == []
+
+
+def pages() -> list[Path]:
+    """List what people read."""
+    return [path for path in tracked_files() if path.suffix == ".md"]
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    named = {(page.name, name.rstrip(".")) for page in pages() for name in PATH.findall(page.read_text())}
+    assert len(named) > 20, "the pages name files, so this pattern has to find some"
+    assert [(page, name) for page, name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    links = [(page, target) for page in pages() for target in LINK.findall(page.read_text())]
+    assert links
+    assert [(page.name, target) for page, target in links if not (page.parent / target).exists()] == []
 
 
 def test_the_lock_file_has_hashes_for_every_requirement() -> None:
