@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import uuid4
 
-from aggregates.errors import ReservationNotFound, ValidationFailed
+from aggregates.errors import ReservationNotFound
 from aggregates.ids import ReservationId, StartTime
 from aggregates.reservation import ReservationStatus
 from api import paging
@@ -20,8 +20,6 @@ ACTIVE_TOKEN_ERRORS = ("TOKEN_EXPIRED", "TOKEN_ENDED", "TOKEN_NOT_ACTIVE")
 async def reserve(call: Call[ReserveRequest, None]) -> Reply:
     """Hold seats for the token's owner: all of them or none."""
     wanted = call.body
-    if len(set(wanted.seat_numbers)) < len(wanted.seat_numbers):
-        raise ValidationFailed("name each seat once", "seat_numbers")
     start_time = None if wanted.start_time is None else StartTime(wanted.start_time)
     command = Reserve(
         call.visit, call.claims.sub, ReservationId(uuid4()), wanted.date, start_time, wanted.seat_numbers

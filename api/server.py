@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvicorn
@@ -38,8 +38,17 @@ async def run(settings: Settings, dsn: str, *, fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then finish what has begun, and drain the command bus."""
     async with running_services(settings, dsn) as services:
         log.info("api_starts", host=settings.host, port=settings.port, fd=fd)
-        await http_server(services).serve(None if fd is None else [socket.socket(fileno=fd)])
+        await serve(http_server(services), None if fd is None else socket.socket(fileno=fd))
         log.info("api_stops")
+
+
+async def serve(server: uvicorn.Server, listener: socket.socket | None) -> None:
+    """Serve until told to stop; where that is cut off, listen no longer."""
+    try:
+        await server.serve(None if listener is None else [listener])
+    finally:
+        for listening in getattr(server, "servers", ()):
+            listening.close()
 
 
 def http_server(services: Services) -> uvicorn.Server:
@@ -81,7 +90,10 @@ async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Servic
     bus = CommandBus(event_log, CommandMetrics(registry), settings.service_rules)
     hearing = Hearing(dsn)
     stop = asyncio.Event()
-    async with ReadModels(dsn) as read_models, asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(event_log.close)
+        read_models = await stack.enter_async_context(ReadModels(dsn))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         board = Board(dsn, read_models)
         services = Services(
             settings=settings,
@@ -107,4 +119,3 @@ async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Servic
             await batching
             stop.set()
             refreshing.cancel()
-    await event_log.close()

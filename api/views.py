@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from aggregates.concert import SeatBlock
+from aggregates.errors import ValidationFailed
 from aggregates.policy import Policy
 from aggregates.reservation import ReservationStatus
 from aggregates.token import TokenStatus
@@ -176,6 +177,11 @@ class ReserveRequest(msgspec.Struct, frozen=True):
     date: date
     seat_numbers: SeatNumbers
     start_time: Time | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValidationFailed for a seat that is named twice."""
+        if len(set(self.seat_numbers)) < len(self.seat_numbers):
+            raise ValidationFailed("name each seat once", "seat_numbers")
 
 
 class ReservationView(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ async def look(call: Call[None, None]) -> Reply:
 
 async def entries(call: Call[None, PageQuery]) -> Reply:
     """Answer with the wallet's movements, oldest first."""
-    user_id = call.user_id
+    user_id, after = call.user_id, paging.place(call.query.after)
     wallet = await call.read(wallet_entries.PROJECTION, wallet_entries.find_wallet, user_id)
     if wallet.value is None:
         raise UserNotFound
@@ -47,7 +47,7 @@ async def entries(call: Call[None, PageQuery]) -> Reply:
         wallet_entries.PROJECTION,
         wallet_entries.list_page,
         user_id,
-        after=paging.place(call.query.after),
+        after=after,
         limit=call.query.limit,
     )
     return paging.page_reply(found, _entry)

@@ -7,13 +7,14 @@ import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx
 import uvloop
 
-from api.server import http_server, running_services
+from api.server import http_server, running_services, serve
 from api.services import Services
 from commands.bus import Answer
 from commands.command import Command
@@ -59,7 +60,6 @@ class Service:
         self.settings = _settings(**{"admin_key": ADMIN_KEY, "token_secrets": (SECRET,), **settings})
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self.url = "http://{}:{}".format(*self.address)
         self._loop = uvloop.new_event_loop()
         self._projecting: asyncio.Task[None] | None = None
         self._ended: Future[None] = Future()
@@ -67,15 +67,14 @@ class Service:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        path = "/readyz" if self._waits else "/healthz"
-        with httpx.Client(base_url=self.url) as client:
-            self.until(lambda: client.get(path).status_code == httpx.codes.OK)
+        self.until(lambda: self._answers("/readyz" if self._waits else "/healthz"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop)
+        if not self._ended.done():
+            self._loop.call_soon_threadsafe(self._stop)
         self._thread.join()
         self._ended.result()
 
@@ -105,6 +104,16 @@ class Service:
                 self._ended.result()
             time.sleep(LOOK_EVERY_S)
 
+    def _answers(self, path: str) -> bool:
+        connection = HTTPConnection(*self.address, timeout=WITHIN_S)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -113,6 +122,8 @@ class Service:
             self._ended.set_exception(error)
         else:
             self._ended.set_result(None)
+        finally:
+            self._listener.close()
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
@@ -124,8 +135,8 @@ class Service:
             self._server = http_server(services)
             if self._projects:
                 self._start_projector()
-            await self._server.serve(sockets=[self._listener])
-            await self._stop_projector()
+            stack.push_async_callback(self._stop_projector)
+            await serve(self._server, self._listener)
 
     def _stop(self) -> None:
         self._server.should_exit = True

@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
+import pytest
 from structlog.testing import capture_logs
 
 from aggregates.ids import UserId
@@ -18,6 +19,7 @@ from commands.charge_wallet import ChargeWallet
 from infrastructure.read_models import CONNECTIONS_MAX
 from tests.api.conftest import Start
 from tests.api.grammar import Api, Then, until
+from tests.api.service import Service
 from tests.api.test_idempotency import a_key, nothing_appended
 from tests.api.test_status import samples
 from tests.infrastructure.proxy import Fault
@@ -220,3 +222,12 @@ def test_q8_any_request_that_bears_a_token_is_heard(start: Start) -> None:
     assert token_id not in hearing._heard
     ann.when_looking("wallet", token=ann.token)
     assert token_id in hearing._heard
+
+
+def test_a_service_of_which_a_part_has_failed_ends_for_its_supervisor_to_see(dsn: str) -> None:
+    """Half of one would go on answering, and hear or append nothing."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("DROP TABLE ticketing.hearing")
+    with pytest.raises(ExceptionGroup) as failed, Service(dsn):
+        pass
+    assert failed.group_contains(psycopg.errors.UndefinedTable)

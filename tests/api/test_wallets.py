@@ -78,6 +78,22 @@ def test_movements_are_listed_page_by_page(api: Api) -> None:
         assert [entry["amount"] for entry in pages(ask, limit)] == [1, 2, 3, 4]
 
 
+def test_a_page_has_fifty_items_unless_said_otherwise(api: Api) -> None:
+    user_id = api.given_user()
+    wallet = f"/api/v1/users/{user_id}/wallet"
+    charged = [api.when("POST", f"{wallet}/charges", {"amount": 1}).then(201) for _ in range(51)]
+    first = api.when("GET", f"{wallet}/entries", since=charged[-1].position).then(200).json
+    assert [entry["balance"] for entry in first["items"]] == list(range(1, 51))
+    rest = api.when("GET", f"{wallet}/entries", after=first["next"]).then(200, next=None).json["items"]
+    assert [entry["balance"] for entry in rest] == [51]
+    for wrong in ("0", "201", "-1", "1.5", "x", ""):
+        refused = api.when("GET", f"{wallet}/entries", limit=wrong)
+        assert refused.json["errors"][0]["field"] == "limit"
+    for wrong in ("-1", "x", "9" * 30, "1.5", ""):
+        refused = api.when("GET", f"{wallet}/entries", after=wrong)
+        assert refused.json["errors"][0]["field"] == "after"
+
+
 def test_charging_may_need_a_live_token(start: Start) -> None:
     api = start(wallet_needs_token=True)
     sale = api.given_sale(active_ttl_s=1)
