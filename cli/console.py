@@ -58,6 +58,10 @@ class OneLineErrors(TyperGroup):
             code = super().main(args, *rest, **{**extra, "standalone_mode": False})
         except TyperException as error:
             _say_and_exit(error)
+        except OSError as error:
+            # A disk that is full must not end like a broken rule.
+            subject = f"{error.filename}: " if error.filename else ""
+            _say_and_exit(Failure(f"{subject}{(error.strerror or str(error)).lower()}"))
         sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +177,22 @@ def test_an_audit_keeps_its_books_as_csv(dsn: str, tmp_path: Path) -> None:
     books = tmp_path / "books"
     assert run("audit", "--csv", str(books), DATABASE_URL=dsn).exit_code == 0
     assert {file.name for file in books.iterdir()} == {"payments.csv", "wallets.csv"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_is_one_line_and_no_broken_rule(dsn: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "cli.main", "audit", "--json"],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "DATABASE_URL": dsn},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.stderr == "ticketing: no space left on device\n"
+    assert ended.returncode == ExitCode.NOT_AVAILABLE
 
 
 def test_books_that_cannot_be_written_are_one_line(dsn: str, tmp_path: Path) -> None:
