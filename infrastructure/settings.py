@@ -63,7 +63,8 @@ class Settings(BaseSettings):
     )
     admin_key: SecretStr | None = Field(
         default=None,
-        description="for admin calls; `up` generates one, prints it, and keeps it in the data folder",
+        description="for admin calls; `up` generates one, shows it on a terminal, and keeps it in the "
+        "data folder",
     )
     token_secrets: Annotated[tuple[SecretStr, ...], NoDecode] | None = Field(
         default=None,
