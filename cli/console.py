@@ -1,5 +1,6 @@
 """How `ticketing` talks to a person: lines on two streams, one line for what went wrong, and exit codes."""
 
+import os
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
@@ -13,9 +14,19 @@ WIDTH_OF_FILES: Final = 120
 """Tables in a file or a pipe are as wide as they need; a terminal says how wide it is."""
 
 
+class _Console(Console):
+    """A console that does not end like a broken rule when nobody reads on, as in `ticketing audit | head`."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Write nothing more, and end as other commands do then; rich would end with 1."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        sys.exit(ExitCode.NOBODY_READS)
+
+
 def _console(stream: TextIO, *, stderr: bool) -> Console:
     width = None if stream.isatty() else WIDTH_OF_FILES
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
 out: Final = _console(sys.stdout, stderr=False)
@@ -33,6 +44,8 @@ class ExitCode(IntEnum):
     """A wrong option, setting or file."""
     NOT_AVAILABLE = 3
     """Something it needs cannot be reached, or is taken."""
+    NOBODY_READS = 141
+    """What shells say of a program whose output was closed (128 + SIGPIPE)."""
 
 
 EXIT_CODES_HELP: Final = (

@@ -195,6 +195,22 @@ def test_a_full_disk_is_one_line_and_no_broken_rule(dsn: str) -> None:
     assert ended.returncode == ExitCode.NOT_AVAILABLE
 
 
+def test_output_that_nobody_reads_is_no_broken_rule() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "cli.main", "catalogue", "sample"],
+            cwd=Path(__file__).parents[2],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.stderr == ""
+    assert ended.returncode == ExitCode.NOBODY_READS
+
+
 def test_books_that_cannot_be_written_are_one_line(dsn: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     result = run("audit", "--csv", "taken", DATABASE_URL=dsn)

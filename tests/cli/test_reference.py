@@ -36,4 +36,4 @@ def test_the_page_lists_every_command_with_its_options() -> None:
 
 
 def test_the_page_lists_every_exit_code() -> None:
-    assert re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE) == [str(code.value) for code in ExitCode]
+    assert re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE) == [str(code.value) for code in ExitCode]
