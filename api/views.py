@@ -232,6 +232,10 @@ class RefundRequest(msgspec.Struct, frozen=True):
     user_id: UUID
 
 
+class NewPolicy(Policy, frozen=True, forbid_unknown_fields=True):
+    """The policy that a concert is announced with; a field that policies do not have is a mistake."""
+
+
 class NewConcert(msgspec.Struct, frozen=True):
     """Announces a concert."""
 
@@ -241,7 +245,7 @@ class NewConcert(msgspec.Struct, frozen=True):
     venue: Text
     description: LongText = ""
     time_zone: Text = "Asia/Seoul"
-    policy: Policy = Policy()
+    policy: NewPolicy = NewPolicy()
 
 
 class PerformanceRef(msgspec.Struct, frozen=True):

@@ -75,6 +75,13 @@ def test_announcing_answers_with_the_whole_concert(api: Api) -> None:
     api.when_admin("POST", "/concerts", wanted).then_refused("CONCERT_ALREADY_EXISTS")
 
 
+def test_a_field_that_policies_do_not_have_is_refused_when_announcing_too(api: Api) -> None:
+    wanted = {"code": "MISTYPED", "title": "T", "category": "C", "venue": "V", "policy": {"max_activ": 9}}
+    error = {"field": "policy", "message": "Object contains unknown field `max_activ`"}
+    api.when_admin("POST", "/concerts", wanted).then_refused("VALIDATION_FAILED", errors=[error])
+    api.when("GET", "/api/v1/concerts/MISTYPED").then_refused("CONCERT_NOT_FOUND")
+
+
 def test_the_times_of_a_policy_are_kept_in_utc(api: Api) -> None:
     sale = api.given_concert(sales_open_at="2096-03-01T10:00:00+09:00")
     (announced,) = (
