@@ -7,6 +7,7 @@ whether a hundred wait or a million; and a seat map is rendered once per change.
 
 import asyncio
 import hashlib
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -148,8 +149,8 @@ class Board:
         self._read_models = read_models
         self.positions: dict[str, int] = dict.fromkeys((p.name for p in PROJECTIONS), 0)
         """Up to where each read model has come."""
-        self.refreshed_at: float | None = None
-        """By the event loop's clock; None before the first time."""
+        self.refreshed_at = -math.inf
+        """By the event loop's clock."""
         self._lines: dict[ConcertCode, Line] = {}
         self._concerts: dict[ConcertCode, ConcertFound] = {}
         self._performances: dict[ConcertCode, dict[PerformanceName, PerformanceFound]] = {}
@@ -181,6 +182,11 @@ class Board:
         return _monotonic() + self._clock_offset
 
     @property
+    def is_read(self) -> bool:
+        """Whether there is anything on the board yet."""
+        return self.refreshed_at > -math.inf
+
+    @property
     def reached(self) -> int:
         """Up to where all read models have come."""
         return min(self.positions.values())
@@ -191,7 +197,8 @@ class Board:
 
     async def line_of(self, code: ConcertCode) -> Line:
         """The line of a concert that exists. Raises ReadModelBehind."""
-        return await self._known(self._lines, code)
+        line = self._lines.get(code)
+        return line if line is not None else await self._known(self._lines, code)
 
     async def concert(self, code: ConcertCode) -> ConcertFound:
         """A concert that exists. Raises ReadModelBehind."""
@@ -211,9 +218,8 @@ class Board:
 
         Raises ReadModelBehind after 2 s.
         """
-        await self._until(
-            lambda: self._is_fresh and all(self.positions[name] >= position for name in projections)
-        )
+        if not self._shows(projections, position):
+            await self._until(lambda: self._shows(projections, position))
 
     async def token(self, claims: Claims) -> TokenStanding:
         """Where a token stands; one that is not active here is looked up once. Raises TokenInvalid.
@@ -281,21 +287,19 @@ class Board:
             self._seat_maps_bytes -= len(dropped_map.body)
             self._rendering.pop(dropped, None)
 
-    @property
-    def _is_fresh(self) -> bool:
-        refreshed_at = self.refreshed_at
-        return refreshed_at is not None and asyncio.get_running_loop().time() - refreshed_at < WAIT_S
+    def _shows(self, projections: Sequence[str], position: int) -> bool:
+        """Whether the board is fresh, and these read models are on it as of `position`, or later."""
+        if asyncio.get_running_loop().time() - self.refreshed_at >= WAIT_S:
+            return False
+        return not position or all(self.positions[name] >= position for name in projections)
 
     async def _known(self, known: Mapping[ConcertCode, T], code: ConcertCode) -> T:
         """What belongs to a concert that exists: a signed token says so. It may not be on the board yet."""
-        if code not in known:
-            await self._until(lambda: code in known)
+        await self._until(lambda: code in known)
         return known[code]
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for a refresh after which the condition holds. Raises ReadModelBehind after 2 s."""
-        if condition():
-            return
         try:
             async with asyncio.timeout(WAIT_S):
                 while not condition():

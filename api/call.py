@@ -94,7 +94,8 @@ class Call(Generic[Body, Query]):
         self.body: Body = cast("Body", None)
         self.query: Query = cast("Query", None)
         self.shown: Claims | None = None
-        """The token that the operation asked for."""
+        """The token that the operation asked for; `signed_token` as it came."""
+        self.signed_token = ""
         self.position = 0
         """Up to where the read models had come that this call has asked, 0 before it has."""
         self._min_position = 0
@@ -150,6 +151,7 @@ class Call(Generic[Body, Query]):
         if signed_token is None:
             raise TokenMissing
         claims = self.services.signer.verify(signed_token)
+        self.signed_token = signed_token
         self.services.hearing.heard(claims.jti)
         if not self.services.hearing.counts:
             raise StoreUnavailable("NONE")
@@ -210,7 +212,7 @@ class Call(Generic[Body, Query]):
         """The board, once it has seen of these read models what the client has. Raises ReadModelBehind."""
         board = self.services.board
         await board.wait_for(projections, self._min_position)
-        self.position = min(board.positions[name] for name in projections)
+        self.position = min([board.positions[name] for name in projections])
         return board
 
     async def read(

@@ -77,9 +77,6 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes a problem document."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-            return
         started = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
@@ -116,17 +113,6 @@ class Endpoint:
             raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
         if operation.access is Access.ADMIN:
             call.require_admin()
-        await self._read(operation, call, scope, receive)
-        if operation.access is Access.TOKEN:
-            call.shown = call.require_claims()
-            if "code" in call.path_params and call.claims.concert != call.code:
-                raise TokenMismatch
-        elif operation.access is Access.PUBLIC:
-            call.overhear()
-        return await operation.handle(call)
-
-    async def _read(self, operation: Operation, call: Call[Any, Any], scope: Scope, receive: Receive) -> None:
-        """Read the request. Raises BadRequest, BodyTooLarge, ValidationFailed."""
         decode = self._decoders.get(operation.method)
         if decode is not None:
             call.body = _decoded(decode, await _read_body(receive, call.headers))
@@ -137,6 +123,13 @@ class Endpoint:
             call.read_idempotency_key()
         else:
             call.read_min_log_position()
+        if operation.access is Access.TOKEN:
+            call.shown = call.require_claims()
+            if "code" in call.path_params and call.claims.concert != call.code:
+                raise TokenMismatch
+        elif operation.access is Access.PUBLIC:
+            call.overhear()
+        return await operation.handle(call)
 
 
 class _ClientGone(Exception):

@@ -73,12 +73,13 @@ def _view_of_standing(standing: Standing, line: Line | None) -> TokenView:
 async def ask(call: Call[None, None]) -> Reply:
     """Answer where the token stands. While it waits this costs no query."""
     board, claims = await call.board(Board.QUEUE), call.claims
-    line = await board.line_of(call.code)
-    signed_token = call.bearer() or ""
+    line = await board.line_of(claims.concert)
     if line.waits(claims.queue_number):
-        return _token_reply(_waiting(claims, signed_token, line), board.positions[board.QUEUE])
+        return _token_reply(_waiting(claims, call.signed_token, line), board.positions[board.QUEUE])
     found = await board.token(claims)
-    return _token_reply(_not_waiting(claims, signed_token, line, found.status, found.ends_at), found.position)
+    return _token_reply(
+        _not_waiting(claims, call.signed_token, line, found.status, found.ends_at), found.position
+    )
 
 
 def _waiting(claims: Claims, signed_token: str, line: Line) -> TokenView:

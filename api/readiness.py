@@ -25,7 +25,7 @@ class Readiness:
             raise StoreUnavailable("NONE")
         if self._position_at_start is None:
             self._position_at_start = last_position
-        if board.refreshed_at is not None and not self._caught_up:
-            self._caught_up = min(board.positions.values()) >= self._position_at_start
+        if not self._caught_up:
+            self._caught_up = board.is_read and board.reached >= self._position_at_start
         if not self._caught_up:
             raise ReadModelBehind

@@ -1,6 +1,7 @@
 """Whether the service is alive, whether it can serve, and what it measures."""
 
 from contextlib import suppress
+from datetime import timedelta
 
 from prometheus_client import generate_latest
 
@@ -10,6 +11,9 @@ from api.services import Services
 from api.views import Health, Ready
 from commands.errors import StoreUnavailable
 from infrastructure import log_reader, worker_status
+
+WORKER_GONE_AFTER = timedelta(seconds=10)
+"""Workers tell how they do once a second; one that has not for so long is gone or stuck."""
 
 PROMETHEUS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
@@ -42,8 +46,10 @@ async def _measure_followers(services: Services) -> None:
     position = await services.read_models.read(log_reader.last_position)
     for projection, reached in services.board.positions.items():
         services.sale_metrics.feed_lag_events.labels(projection).set(max(0, position - reached))
-    for worker in await services.read_models.read(worker_status.worker_statuses):
-        services.sale_metrics.worker(worker.role, worker.facts)
+    workers = await services.read_models.read(worker_status.worker_statuses)
+    services.sale_metrics.workers(
+        (worker.role, worker.facts) for worker in workers if worker.age < WORKER_GONE_AFTER
+    )
 
 
 OPERATIONS = [

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -131,7 +131,7 @@ class SaleMetrics:
         )
         self._workers = Gauge(
             "ticketing_worker",
-            "What workers tell about themselves, such as the timer's lateness in seconds.",
+            "What workers tell, such as the timer's lateness in seconds; of several the largest.",
             ["role", "fact"],
             registry=registry,
         )
@@ -142,8 +142,13 @@ class SaleMetrics:
             "ticketing_queue_active", "Active tokens, by concert.", ["concert"], registry=registry
         )
 
-    def worker(self, role: str, facts: Mapping[str, Any]) -> None:
-        """Take over the numbers among the facts that a worker has told."""
-        for fact, value in facts.items():
-            if isinstance(value, int | float):
-                self._workers.labels(role, fact).set(value)
+    def workers(self, told: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Take over the numbers that workers tell, by role: of several the largest, of none nothing."""
+        largest: dict[tuple[str, str], float] = {}
+        for role, facts in told:
+            for fact, value in facts.items():
+                if isinstance(value, int | float):
+                    largest[role, fact] = max(value, largest.get((role, fact), value))
+        self._workers.clear()
+        for (role, fact), value in largest.items():
+            self._workers.labels(role, fact).set(value)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
 from http import HTTPStatus
@@ -84,9 +84,18 @@ class Service:
 
     def do(self, command: Command) -> Answer:
         """Send a command past HTTP, as the timer does; it is not refused."""
-        answer = self.run(self.services.bus.execute(command))
-        assert not isinstance(answer.outcome, Exception), answer.outcome
+        (answer,) = self.do_all([command])
         return answer
+
+    def do_all(self, commands: Iterable[Command]) -> Sequence[Answer]:
+        """Send commands together past HTTP; none of them is refused."""
+
+        async def execute() -> Sequence[Answer]:
+            return await asyncio.gather(*(self.services.bus.execute(command) for command in commands))
+
+        answers = self.run(execute())
+        assert [one.outcome for one in answers if isinstance(one.outcome, Exception)] == []
+        return answers
 
     @contextmanager
     def without_projector(self) -> Iterator[None]:

@@ -1,7 +1,9 @@
 """The board that waiting users are answered from: what it counts, how old it may be, how it is made anew."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -9,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from aggregates.ids import ConcertCode
+from aggregates.ids import ConcertCode, TokenId, UserId
 from api.board import Line
+from commands.join_queue import JoinQueue
+from commands.open_wallet import OpenWallet
+from infrastructure.tokens import Claims
 from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, until
@@ -170,3 +175,51 @@ def test_a_seat_map_is_rendered_once_per_change(api: Api) -> None:
     for _ in range(3):
         ann.when_looking_at_seats().then(200)
     assert next(iter(reversed(board._seat_maps.values()))) is rendered
+
+
+def test_a_seat_map_that_many_ask_for_at_once_is_rendered_once(api: Api) -> None:
+    sale = api.given_sale()
+    ann = sale.given_inside()
+    ann.when_listing_dates().then(200)
+    with ThreadPoolExecutor(8) as people:
+        answers = list(people.map(lambda _: ann.when_looking_at_seats(), range(16)))
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+def test_a_board_catches_up_with_any_number_of_changes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.board.CHANGED_TOKENS_MAX", 2)
+    api = start()
+    sale = api.given_sale(max_active=3)
+    line = [sale.given_waiting() for _ in range(9)]
+    line[-1].when_asking().then(200, place=9)
+    with api.service.without_projector():
+        for buyer in line[3:8]:
+            buyer.when_leaving().then_nothing()
+        seen = max(buyer.seen for buyer in line)
+    line[-1].when_asking(since=seen).then(200, place=4)
+    sale.let_in()
+    line[-1].when_asking().then(200, place=1)
+
+
+def test_a_token_of_a_log_that_is_gone_is_invalid(api: Api) -> None:
+    """The secret outlives the log that was restored from a backup, and its tokens do not."""
+    sale = api.given_sale()
+    ann = sale.given_inside()
+    gone = Claims(UserId(uuid4()), ConcertCode(sale.code), 1, TokenId(uuid4()), time.time())
+    token = api.service.services.signer.sign(gone)
+    sale.when("GET", "/token", token=token, since=ann.seen).then_refused("TOKEN_INVALID")
+    sale.when("GET", "/dates", token=token, since=ann.seen).then_refused("TOKEN_INVALID")
+    sale.when("DELETE", "/token", token=token).then_refused("TOKEN_INVALID")
+
+
+def test_those_far_back_need_not_ask_as_often(api: Api) -> None:
+    sale = api.given_sale()
+    users = [UserId(uuid4()) for _ in range(600)]
+    api.service.do_all(OpenWallet(user_id, None) for user_id in users)
+    api.service.do_all(JoinQueue(ConcertCode(sale.code), user_id, TokenId(uuid4())) for user_id in users)
+    last = sale.given_waiting()
+    asked = last.when_asking().then(200, place=601, poll_after_ms=1_200)
+    assert asked.headers["retry-after"] == "2"
+    last.when_joining().then(200, poll_after_ms=1_200)
+    refused = last.when_listing_dates().then_refused("TOKEN_NOT_ACTIVE", place=601)
+    assert refused.headers["retry-after"] == "2"

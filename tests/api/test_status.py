@@ -1,14 +1,20 @@
 """Whether the service is alive, whether it can serve, and what it measures."""
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.types.json import Jsonb
 
 from infrastructure.codec import read_form
 from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, someone, until
+
+TELL = """
+    INSERT INTO ticketing.worker_status (role, process_id, beat_at, facts)
+    VALUES ('timer', %s, clock_timestamp() - make_interval(secs => %s), %s)
+"""
 
 RECORDED = "SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s"
 
@@ -67,6 +73,22 @@ def test_the_metrics_tell_of_commands_requests_and_lines(api: Api) -> None:
     assert told["ticketing_http_request_seconds_count", *sorted(("201", "POST", route))] >= 3
     assert told["ticketing_http_request_seconds_count", "404", "other", "other"] >= 1
     assert "PROPFIND" not in str(told)
+
+
+def test_the_metrics_tell_what_workers_tell_while_they_live(start: Start) -> None:
+    api = start()
+    with psycopg.connect(api.service.dsn, autocommit=True) as connection:
+        for age_s, facts in (
+            (0, {"lateness_s": 0.5, "leads": True}),
+            (1, {"lateness_s": None, "leads": False}),
+            (30, {"lateness_s": 99}),
+        ):
+            connection.execute(TELL, [uuid4(), age_s, Jsonb(facts)])
+        told = samples(api)
+        assert told["ticketing_worker", "lateness_s", "timer"] == 0.5
+        assert told["ticketing_worker", "leads", "timer"] == 1
+        connection.execute("DELETE FROM ticketing.worker_status")
+        assert not [sample for sample in samples(api) if sample[0] == "ticketing_worker"]
 
 
 def test_answers_are_not_kept_by_caches(api: Api) -> None:
