@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
 from http import HTTPStatus
@@ -74,13 +74,21 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._ended.done():
-            self._loop.call_soon_threadsafe(self._stop)
+            self.soon(self._stop)
         self._thread.join()
         self._ended.result()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something where the service runs."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
+        return self.start(work).result(WITHIN_S)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin something where the service runs."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def soon(self, do: Callable[[], None]) -> None:
+        """Call something where the service runs."""
+        self._loop.call_soon_threadsafe(do)
 
     def do(self, command: Command) -> Answer:
         """Send a command past HTTP, as the timer does; it is not refused."""
@@ -102,9 +110,9 @@ class Service:
         """Let the read models stay where they are."""
         self.run(self._stop_projector())
         yield
-        self._loop.call_soon_threadsafe(self._start_projector)
+        self.soon(self._start_projector)
 
-    def until(self, condition: Any) -> None:
+    def until(self, condition: Callable[[], object]) -> None:
         """Wait until the condition holds."""
         deadline = time.monotonic() + WITHIN_S
         while not condition():

@@ -9,8 +9,14 @@ from api.app import OPERATIONS
 from api.endpoint import Access, Operation
 from tests.api.conftest import Start
 from tests.api.grammar import A_TIME, A_UUID, ADMIN, PRICE, SHOW_DAY, SHOW_TIME, Api, pages, someone, until
+from tests.api.store import execute
 
 ADMIN_OPERATIONS = [operation for operation in OPERATIONS if operation.access is Access.ADMIN]
+
+ABANDONED = """
+    INSERT INTO ticketing.audits (audit_id, requested_at, status, progress)
+    VALUES (%s, clock_timestamp() - interval '1 minute', 'RUNNING', 0.5)
+"""
 
 POLICY = {
     "max_active": 100,
@@ -278,6 +284,14 @@ def test_a1_an_audit_replays_the_log_in_a_process_of_its_own(api: Api) -> None:
         "revenue": PRICE,
     } in (report["concerts"])
     api.when_admin("GET", f"/audits/{someone()}").then_refused("AUDIT_NOT_FOUND")
+
+
+def test_an_audit_whose_process_died_has_failed(api: Api) -> None:
+    audit_id = someone()
+    execute(api, ABANDONED, audit_id)
+    found = api.when_admin("GET", f"/audits/{audit_id}")
+    found.then(200, {"audit_id": audit_id, "status": "FAILED", "progress": 0.5, "report": None})
+    assert api.when_admin("POST", "/audits", {}).then(202).json["audit_id"] != audit_id
 
 
 def test_a1_a_wallet_s_and_a_payment_s_history_are_replayed(api: Api) -> None:

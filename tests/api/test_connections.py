@@ -18,7 +18,7 @@ from tests.api.conftest import Start
 from tests.api.contract import Answer
 from tests.api.grammar import Api, Then, someone
 from tests.api.service import WITHIN_S
-from tests.api.test_idempotency import events, nothing_appended
+from tests.api.store import events, nothing_appended
 
 KEEP_ALIVE = b"Host: here\r\n"
 CLOSE = b"Host: here\r\nConnection: close\r\n"

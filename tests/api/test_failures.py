@@ -19,9 +19,9 @@ from commands.charge_wallet import ChargeWallet
 from infrastructure.read_models import CONNECTIONS_MAX
 from tests.api.conftest import Start
 from tests.api.grammar import Api, Then, until
+from tests.api.metrics import samples
 from tests.api.service import Service
-from tests.api.test_idempotency import a_key, nothing_appended
-from tests.api.test_status import samples
+from tests.api.store import a_key, execute, nothing_appended
 from tests.infrastructure.proxy import Fault
 
 REFUSE_WRITERS: LiteralString = """
@@ -41,18 +41,12 @@ BREAK_STREAM: LiteralString = """
 """
 
 
-def execute(api: Api, statement: LiteralString, *parameters: object) -> None:
-    """Do something to the database."""
-    with psycopg.connect(api.service.dsn, autocommit=True) as connection:
-        connection.execute(statement, parameters)
-
-
 @contextmanager
 def out_of_reach(api: Api) -> Iterator[None]:
     """Keep the service away from the store."""
     store = api.service.store
     store.refuse = True
-    api.service._loop.call_soon_threadsafe(store.cut)
+    api.service.soon(store.cut)
     yield
     store.refuse = False
 
@@ -143,7 +137,7 @@ def test_a_full_bus_takes_no_more_commands(start: Start) -> None:
         await asyncio.gather(*tasks)
 
     with nothing_appended(api) as wait_for:
-        first = asyncio.run_coroutine_threadsafe(bus.execute(nothing), api.service._loop)
+        first = api.service.start(bus.execute(nothing))
         wait_for(1)
         waiting = api.service.run(fill())
         charged = api.when("POST", f"{wallet}/charges", {"amount": 5})

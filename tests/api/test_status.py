@@ -3,13 +3,13 @@
 from uuid import UUID, uuid4
 
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 from psycopg.types.json import Jsonb
 
 from infrastructure.codec import read_form
 from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, someone, until
+from tests.api.metrics import samples
 
 TELL = """
     INSERT INTO ticketing.worker_status (role, process_id, beat_at, facts)
@@ -17,16 +17,6 @@ TELL = """
 """
 
 RECORDED = "SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s"
-
-
-def samples(api: Api) -> dict[tuple[str, ...], float]:
-    """Every sample of the metrics, by its name and labels."""
-    text = api.when("GET", "/metrics").then(200).answer.content.decode()
-    return {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_it_is_alive_and_ready(api: Api) -> None:

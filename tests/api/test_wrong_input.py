@@ -6,7 +6,6 @@ time. That every answer is documented, and none is a 500, `tests.api.grammar` se
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -245,28 +244,23 @@ def test_other_methods_are_refused(api: Api, known: Known, operation: Operation)
 
 
 @every_operation
-@pytest.mark.parametrize(
-    "authorization",
-    ["", "Bearer", "bearer x", "Basic eA==", "Bearer a.b.c", "Bearer \xe9", f"Bearer {'x' * 9_000}"],
-)
-def test_every_authorization_is_checked(
-    api: Api, known: Known, operation: Operation, authorization: str
-) -> None:
+def test_every_authorization_is_checked(api: Api, known: Known, operation: Operation) -> None:
     good = known.good(operation)
-    answer = good.when(api, token=None, headers={"authorization": authorization.encode("latin-1")})
-    match operation.access:
-        case Access.ADMIN:
-            answer.then_refused("ADMIN_KEY_REQUIRED")
-        case Access.TOKEN:
-            answer.then_refused("TOKEN_INVALID")
-        case Access.PUBLIC:
-            assert answer.status != STATUS["TOKEN_INVALID"]
+    for authorization in ("", "Bearer", "bearer x", "Basic eA==", "Bearer a.b", "Bearer \xe9", "x" * 9_000):
+        answer = good.when(api, token=None, headers={"authorization": authorization.encode("latin-1")})
+        match operation.access:
+            case Access.ADMIN:
+                answer.then_refused("ADMIN_KEY_REQUIRED")
+            case Access.TOKEN:
+                answer.then_refused("TOKEN_INVALID")
+            case Access.PUBLIC:
+                assert answer.status != STATUS["TOKEN_INVALID"]
 
 
-@pytest.mark.parametrize("path", UNKNOWN_PATHS, ids=lambda path: quote(path[:40]))
-def test_what_is_nowhere_is_not_found(api: Api, path: str) -> None:
-    for method in ("GET", "POST", "DELETE"):
-        api.when(method, path).then_refused("NOT_FOUND")
+def test_what_is_nowhere_is_not_found(api: Api) -> None:
+    for path in UNKNOWN_PATHS:
+        for method in ("GET", "POST", "DELETE"):
+            api.when(method, path).then_refused("NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
