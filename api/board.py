@@ -295,7 +295,8 @@ class Board:
 
     async def _known(self, known: Mapping[ConcertCode, T], code: ConcertCode) -> T:
         """What belongs to a concert that exists: a signed token says so. It may not be on the board yet."""
-        await self._until(lambda: code in known)
+        if code not in known:
+            await self._until(lambda: code in known)
         return known[code]
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -343,6 +344,7 @@ class Board:
     def _start_over(self) -> None:
         """Forget everything: the read models stand at an earlier place, after a restore from a backup."""
         self.positions = dict.fromkeys(self.positions, 0)
+        self.refreshed_at = -math.inf
         for known in (self._lines, self._concerts, self._performances, self._active, self._seat_maps):
             known.clear()
         self._seat_maps_bytes = 0
