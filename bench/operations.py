@@ -4,10 +4,11 @@ Every user of the run registers, charges, joins, is let in, reserves one seat an
 operation finds what it needs, and every request is one that a real buyer would send.
 """
 
+import itertools
 import math
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -152,13 +153,9 @@ def ceiling(port: int, connections: int, seconds: float) -> dict[str, Result]:
     """Measure the bare route, by method."""
     body = b'{"user_id":"00000000-0000-0000-0000-000000000001"}'
 
-    def endless(prepared: bytes) -> Iterator[bytes]:
-        while True:
-            yield prepared
+    def measure(prepared: bytes) -> Result:
+        return run(port, itertools.repeat(prepared), connections=connections, seconds=seconds)
 
-    measure: Callable[[bytes], Result] = lambda prepared: run(  # noqa: E731
-        port, endless(prepared), connections=connections, seconds=seconds
-    )
     return {
         "POST": measure(request("POST", "/constant", body)),
         "GET": measure(request("GET", "/constant")),
