@@ -45,12 +45,18 @@ def command(
     """Replay, and print what was found as a table or as JSON."""
     import msgspec
 
-    from audit import run
-    from cli.audit_report import show
+    from audit import Difference, run
+    from cli.audit_report import SHOWN_MAX, show
     from cli.environment import database_failures, database_url, settings_or_fail
 
     settings = settings_or_fail()
     moment = None if at is None else _moment(at)
+    differences: list[Difference] = []
+
+    def note(difference: Difference) -> None:
+        if len(differences) < SHOWN_MAX:
+            differences.append(difference)
+
     with _ledger(csv) as ledger, _progress() as progress, database_failures(settings):
         report = run(
             database_url(settings),
@@ -58,11 +64,12 @@ def command(
             compare=compare and moment is None,
             progress=progress,
             ledger=None if ledger is None else ledger.write,
+            on_difference=note,
         )
     if as_json:
         out.print(msgspec.json.format(msgspec.json.encode(report)).decode(), markup=False)
     else:
-        show(report, out)
+        show(report, out, differences)
     if not report.ok:
         raise typer.Exit(ExitCode.RULE_BROKEN)
 

@@ -1,20 +1,24 @@
 """The audit's report on a terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from audit import Report
+from audit import Difference, Report
 
-BREACHES_SHOWN_MAX = 50
-"""A terminal holds no more; `--json` has them all."""
+SHOWN_MAX = 50
+"""Breaches, and rows that differ: a terminal holds no more. `--json` has all breaches."""
 
 
-def show(report: Report, console: Console) -> None:
-    """Print a report as tables."""
+def show(report: Report, console: Console, differences: Sequence[Difference] = ()) -> None:
+    """Print a report as tables, with the first of the rows that differ."""
     console.print(Group(_totals(report), *([_concerts(report)] if report.concerts else [])))
     if report.breaches:
         console.print(_breaches(report))
+    if differences:
+        console.print(_differences(differences))
     console.print(_verdict(report))
 
 
@@ -57,11 +61,21 @@ def _concerts(report: Report) -> Table:
 
 def _breaches(report: Report) -> Table:
     table = Table("rule", "stream", "positions", "what is wrong", title="Breaches", title_justify="left")
-    for breach in report.breaches[:BREACHES_SHOWN_MAX]:
+    for breach in report.breaches[:SHOWN_MAX]:
         positions = ", ".join(map(str, breach.positions))
         table.add_row(breach.rule, Text(breach.stream), positions, Text(breach.detail))
-    if len(report.breaches) > BREACHES_SHOWN_MAX:
-        table.add_row("", "", "", f"and {len(report.breaches) - BREACHES_SHOWN_MAX:,} more (see --json)")
+    if len(report.breaches) > SHOWN_MAX:
+        table.add_row("", "", "", f"and {len(report.breaches) - SHOWN_MAX:,} more (see --json)")
+    return table
+
+
+def _differences(differences: Sequence[Difference]) -> Table:
+    title = "Rows that are not what the log says"
+    table = Table("read model", "row", "what is wrong", title=title, title_justify="left")
+    for difference in differences:
+        table.add_row(difference.read_model, Text(difference.key), Text(difference.detail))
+    if len(differences) == SHOWN_MAX:
+        table.add_row("", "", "these are the first; there may be more")
     return table
 
 

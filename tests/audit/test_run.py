@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.audit.crowd import Crowd
 from tests.audit.database import project, store
 from tests.audit.forgeries.forgery import ANN, BEN, GALA, SEAT_PRICE, let_in, on_sale, reserved_by_the_poor
 from tests.audit.log_builder import SHOW, LogBuilder, StoredRow
+from tests.audit.sales import a_sale_of_all_kinds, a_strict_sale
 
 AUDIT_MEMBERS = {
     "position", "events", "at", "ok", "breaches", "wallets", "payments", "concerts", "read_models",
@@ -100,6 +101,15 @@ def test_a1_up_to_a_moment_is_a_log_that_was_cut_there(dsn: str, crowd: LogBuild
     assert report.read_models is None
     assert report == msgspec.structs.replace(replayed(kept), at=moment)
     assert report.ok
+
+
+@pytest.mark.parametrize("log", [a_sale_of_all_kinds(), a_strict_sale()], ids=["all kinds", "strict"])
+def test_a1_up_to_any_moment_is_a_log_that_was_cut_there(log: LogBuilder) -> None:
+    recorded = sorted({event.recorded_at for event in log.events})
+    instant = timedelta(microseconds=1)
+    for moment in [recorded[0] - instant, *recorded, *(at + instant for at in recorded)]:
+        kept = [event.row() for event in log.events if event.recorded_at <= moment]
+        assert replayed(log.rows(), until=moment) == replayed(kept)
 
 
 def test_a1_a_moment_before_the_log_is_an_empty_log(dsn: str, crowd: LogBuilder) -> None:
@@ -196,8 +206,8 @@ def as_json(report: audit.Report) -> dict[str, Any]:
     return decoded
 
 
-def replayed(rows: Iterable[StoredRow]) -> audit.Report:
-    replay = Replay()
+def replayed(rows: Iterable[StoredRow], until: datetime | None = None) -> audit.Report:
+    replay = Replay(until)
     replay.apply_all(rows)
     replay.close()
     return reported(replay, None, None)
