@@ -140,8 +140,8 @@ class PaymentNotFound(DomainError):
 
     code = "PAYMENT_NOT_FOUND"
 
-    def __init__(self) -> None:
-        super().__init__("There is no such payment of yours.")
+    def __init__(self, detail: str = "There is no such payment of yours.") -> None:
+        super().__init__(detail)
 
 
 class SeatAlreadyHeld(DomainError):
@@ -303,10 +303,12 @@ class ValidationFailed(DomainError):
         super().__init__(message if field is None else f"{field}: {message}", errors=[error])
 
     @classmethod
-    def of(cls, error: msgspec.ValidationError) -> Self:
-        """Name the field of which msgspec says `… - at `$.seats[0].price``."""
+    def of(cls, error: msgspec.ValidationError, words: Mapping[str, str] | None = None) -> Self:
+        """Name the field of which msgspec says `… - at `$.seats[0].price``; `words` are better ones."""
         message, _, path = str(error).partition(" - at `")
-        return cls(message, path.rstrip("`").removeprefix("$").removeprefix(".") or None)
+        return cls(
+            (words or {}).get(message, message), path.rstrip("`").removeprefix("$").removeprefix(".") or None
+        )
 
 
 class RateLimited(DomainError):

@@ -186,7 +186,7 @@ async def payment_history(call: Call[None, HistoryQuery]) -> Reply:
     except psycopg.OperationalError as error:
         raise StoreUnavailable("NONE") from error
     if not found.items:
-        raise UserNotFound if payment_id is None else PaymentNotFound
+        raise UserNotFound if payment_id is None else PaymentNotFound("There is no such payment.")
     return json_reply(200, found)
 
 

@@ -23,6 +23,7 @@ from aggregates.ids import ConcertCode, UserId
 from api import problems
 from api.board import Board
 from api.services import Services
+from api.views import not_valid
 from commands.batch import Keyed
 from commands.command import Command
 from commands.errors import StoreUnavailable
@@ -41,6 +42,8 @@ View = TypeVar("View")
 CONCERT_CODE = re.compile(r"[A-Z0-9][A-Z0-9-]{1,31}\Z")
 IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 POSITION = re.compile(rb"[0-9]{1,18}\Z")
+POSITION_MAX = 10**18 - 1
+"""No log is so long, and every database can count so far."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -206,7 +209,7 @@ class Call(Generic[Body, Query]):
         try:
             return msgspec.convert(pairs, query_type, strict=False)
         except msgspec.ValidationError as error:
-            raise ValidationFailed.of(error) from None
+            raise not_valid(error) from None
 
     async def board(self, *projections: str) -> Board:
         """The board, once it has seen of these read models what the client has. Raises ReadModelBehind."""

@@ -16,16 +16,18 @@ from api.board import Board
 from api.call import Call, Reply, json_reply
 from api.endpoint import Access, Operation
 from api.reservations import ACTIVE_TOKEN_ERRORS
-from api.views import ConcertView, DatesView, DateView, Page, PageQuery, SeatsView, Text, Time
+from api.views import Code, ConcertView, DatesView, DateView, Limit, Page, SeatsView, Text, Time
 from projections import concerts
 from projections.concerts import ConcertFound
 from projections.seat_map import PerformanceFound
 
 
-class ConcertsQuery(PageQuery, frozen=True):
-    """Which concerts: of one category, or all."""
+class ConcertsQuery(msgspec.Struct, frozen=True):
+    """Which concerts: of one category, or all; what comes `after` a code."""
 
     category: Text | None = None
+    limit: Limit = 50
+    after: Code | None = None
 
 
 class DatesQuery(msgspec.Struct, frozen=True):

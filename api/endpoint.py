@@ -14,16 +14,20 @@ import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from aggregates.errors import DomainError, TokenMismatch, ValidationFailed
+from aggregates.errors import DomainError, TokenMismatch
 from api import problems
 from api.call import Call, Reply
 from api.services import Services
+from api.views import not_valid
 
 BODY_BYTES_MAX = 65_536
 """The largest body that any call needs is a plan of seats, a few KiB."""
 
 DIGITS_MAX = 18
 """Of a content-length that is worth reading as a number."""
+
+NOTHING_SAID = b"{}"
+"""What an empty body stands for, where all members of the body may be left out."""
 
 WITHOUT_CONTENT = (204, 304)
 """RFC 9110 (8.6): these do not say how long their content is."""
@@ -61,6 +65,13 @@ class Operation(NamedTuple):
     command: bool = False
     """Whether it may carry an Idempotency-Key, and answers with a Log-Position."""
     content_type: bytes = b"application/json"
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether its body says something that it cannot do without."""
+        if not issubclass(self.body, msgspec.Struct):
+            return True
+        return any(field.required for field in msgspec.structs.fields(self.body))
 
 
 class Endpoint:
@@ -115,7 +126,8 @@ class Endpoint:
             call.require_admin()
         decode = self._decoders.get(operation.method)
         if decode is not None:
-            call.body = _decoded(decode, await _read_body(receive, call.headers))
+            body = await _read_body(receive, call.headers)
+            call.body = _decoded(decode, body if body or operation.needs_body else NOTHING_SAID)
         if operation.query is not None:
             call.query = call.read_query(scope["query_string"], operation.query)
         call.read_ids()
@@ -151,7 +163,7 @@ def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
         body.decode()  # msgspec passes over fields that it was not told of, whatever they are made of
         return decode(body)
     except msgspec.ValidationError as error:
-        raise ValidationFailed.of(error) from None
+        raise not_valid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise problems.BadRequest from None
 

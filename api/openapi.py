@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from api import examples, problems
+from api.call import POSITION_MAX
 from api.endpoint import Access, Operation
 
 REF_TEMPLATE = "#/components/schemas/{name}"
@@ -34,6 +35,11 @@ ERRORS_OF_COMMANDS = (
     "STORE_UNAVAILABLE",
 )
 ERRORS_OF_READS = ("VALIDATION_FAILED", "READ_MODEL_BEHIND", "STORE_UNAVAILABLE")
+
+NAMES_IN_PATHS = {"concert_code": "code"}
+"""What answers call otherwise than paths do."""
+NOT_TOLD = {"name"}
+"""What answers call like paths do, and mean something else by."""
 
 ID_PARAMETER = {"type": "string", "format": "uuid"}
 PATH_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
@@ -74,7 +80,9 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     by_type = dict(zip(map(repr, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for operation in operations:
-        paths[_path(operation)][operation.method.lower()] = _described(operation, by_type)
+        described = _described(operation, by_type)
+        _link(described["responses"], operation, operations)
+        paths[_path(operation)][operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ticketing", "version": version, "description": DESCRIPTION},
@@ -122,7 +130,7 @@ def _types(operations: Iterable[Operation]) -> Iterable[Any]:
 def _described(operation: Operation, by_type: Mapping[str, Any]) -> dict[str, Any]:
     summary = (operation.handle.__doc__ or operation.summary).strip()
     described: dict[str, Any] = {
-        "operationId": f"{operation.handle.__module__.split('.')[-1]}_{operation.handle.__name__}",
+        "operationId": _operation_id(operation),
         "summary": operation.summary,
         "description": summary,
         "tags": [operation.handle.__module__.split(".")[-1]],
@@ -133,8 +141,48 @@ def _described(operation: Operation, by_type: Mapping[str, Any]) -> dict[str, An
         described["security"] = [{operation.access.value: []}]
     if operation.body is not None:
         content = {"schema": by_type[repr(_body_type(operation))], "example": operation.example}
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        described["requestBody"] = {
+            "required": operation.needs_body,
+            "content": {"application/json": content},
+        }
     return described
+
+
+def _operation_id(operation: Operation) -> str:
+    return f"{operation.handle.__module__.split('.')[-1]}_{operation.handle.__name__}"
+
+
+def _link(responses: Mapping[str, Any], operation: Operation, operations: Sequence[Operation]) -> None:
+    """Say to which calls of the same caller an answer leads that tells of something new."""
+    for status in {HTTPStatus.CREATED, HTTPStatus.ACCEPTED} & operation.answers.keys():
+        fields = operation.answers[status].__struct_fields__
+        told = {NAMES_IN_PATHS.get(name, name): name for name in fields}
+        responses[str(status)]["links"] = {
+            _operation_id(follower): _linked(follower, told)
+            for follower in operations
+            if follower is not operation
+            and (follower.access is Access.ADMIN) == (operation.access is Access.ADMIN)
+            and (names := set(_names(follower)) - NOT_TOLD)
+            and names <= told.keys()
+        }
+
+
+def _linked(follower: Operation, told: Mapping[str, str]) -> dict[str, Any]:
+    linked: dict[str, Any] = {
+        "operationId": _operation_id(follower),
+        "parameters": {name: f"$response.body#/{told[name]}" for name in _names(follower)},
+    }
+    if follower.body is not None and follower.needs_body:
+        linked["requestBody"] = {
+            name: f"$response.body#/{told[name]}" if name in told and name not in follower.path else value
+            for name, value in follower.example.items()
+        }
+    return linked
+
+
+def _names(operation: Operation) -> Sequence[str]:
+    """Of what its path is made."""
+    return re.findall(r"{(\w+)", operation.path)
 
 
 def _body_type(operation: Operation) -> Any:
@@ -142,7 +190,7 @@ def _body_type(operation: Operation) -> Any:
 
 
 def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
-    for name in re.findall(r"{(\w+)", operation.path):
+    for name in _names(operation):
         yield {"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS[name]}
     if operation.query is not None:
         yield from _query_parameters(operation.query)
@@ -150,13 +198,13 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
         yield _header(
             "Idempotency-Key",
             "Repeats with the same key get the first answer and change nothing.",
-            {"type": "string", "minLength": 1, "maxLength": 255},
+            {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
         )
     elif operation.path.startswith("/api/") and operation.method == "GET":
         yield _header(
             "Min-Log-Position",
             "Wait until the read model has reached this position.",
-            {"type": "integer", "minimum": 0},
+            {"type": "integer", "minimum": 0, "maximum": POSITION_MAX},
         )
     if HTTPStatus.NOT_MODIFIED in operation.answers:
         yield _header("If-None-Match", "The ETag of what you have.", {"type": "string"})

@@ -1,7 +1,7 @@
 """The shapes of the API's bodies, as they travel. Times are UTC, amounts whole won."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
@@ -34,12 +34,47 @@ Integer = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
 """Whatever a client may mean by a number; the rules say which are good."""
 
 Won = Integer
-SeatNumbers = Annotated[tuple[Integer, ...], Meta(min_length=1, max_length=100)]
+SeatNumbers = Annotated[
+    tuple[Integer, ...], Meta(min_length=1, max_length=100, extra_json_schema={"uniqueItems": True})
+]
 Moment = Annotated[datetime, Meta(tz=True)]
 PolicyChanges = dict[str, bool | Integer | str | None]
 """Fields of a sale policy; which there are, and what they take, the policy says."""
 
 Sales = Literal["OPEN", "CLOSED"]
+
+Limit = Annotated[int, Meta(ge=1, le=200)]
+"""How many items a page has at most."""
+
+Place = Annotated[str, Meta(pattern=r"^[0-9]{1,18}" + END)]
+"""A position or version of the log."""
+
+
+def _pattern(annotated: Any) -> str:
+    constraint: Meta = get_args(annotated)[1]
+    return constraint.pattern or ""
+
+
+PATTERNS_IN_WORDS: Final = {
+    _pattern(Code): "a code is 2 to 32 of A–Z, 0–9 and -, and does not begin with -",
+    _pattern(Time): 'a time is written "HH:MM", from "00:00" to "23:59"',
+    _pattern(Text): "this is one line, without control characters",
+    _pattern(LongText): "this must not contain control characters",
+    _pattern(Place): "send the `next` of an earlier page",
+    _pattern(
+        SeatBlock.__annotations__["type"]
+    ): "a type is up to 32 of A–Z, 0–9 and _, beginning with a letter",
+}
+"""What a person is told in place of a regular expression."""
+
+_IN_WORDS: Final = {
+    f"Expected `str` matching regex {pattern!r}": words for pattern, words in PATTERNS_IN_WORDS.items()
+}
+
+
+def not_valid(error: msgspec.ValidationError) -> ValidationFailed:
+    """Say of input what msgspec found wrong with it, and that of a pattern in words."""
+    return ValidationFailed.of(error, _IN_WORDS)
 
 
 class NewUser(msgspec.Struct, frozen=True):
@@ -326,10 +361,10 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class PageQuery(msgspec.Struct, frozen=True):
-    """Which part of a list."""
+    """Which part of a list: what comes `after` a position or version of the log."""
 
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    after: Annotated[str, Meta(max_length=100, pattern=r"^[\x20-\x7e]*" + END)] | None = None
+    limit: Limit = 50
+    after: Place | None = None
 
 
 class NewAudit(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ import yaml
 from aggregates import concert
 from aggregates.errors import DomainError
 from aggregates.ids import StartTime
-from cli.catalogue_format import PATTERNS_IN_WORDS, Catalogue, CatalogueConcert, CataloguePerformance, day_of
+from api.views import PATTERNS_IN_WORDS
+from cli.catalogue_format import Catalogue, CatalogueConcert, CataloguePerformance, day_of
 
 SAMPLE: Final = Path(__file__).with_name("sample_catalogue.yaml")
 """What `ticketing up` loads into an empty log, and a worked example."""

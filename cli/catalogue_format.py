@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -112,20 +112,3 @@ def json_schema() -> dict[str, Any]:
         "title": "Ticketing catalogue",
         **msgspec.json.schema(Catalogue),
     }
-
-
-def _pattern(annotated: Any) -> str:
-    constraint: Meta = get_args(annotated)[1]
-    return constraint.pattern or ""
-
-
-PATTERNS_IN_WORDS: Final = {
-    _pattern(Code): "a code is 2 to 32 of A–Z, 0–9 and -, and does not begin with -",
-    _pattern(Time): 'a time is written "HH:MM", from "00:00" to "23:59"',
-    _pattern(Text): "this is one line, without control characters",
-    _pattern(LongText): "this must not contain control characters",
-    _pattern(
-        SeatBlock.__annotations__["type"]
-    ): "a type is up to 32 of A–Z, 0–9 and _, beginning with a letter",
-}
-"""What a person is told in place of a regular expression."""

@@ -1,6 +1,10 @@
 """The OpenAPI document: valid, complete, with examples that are what it says; what it promises is done."""
 
+import re
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
+from html import escape
 from typing import Any
 
 import pytest
@@ -40,6 +44,20 @@ def test_it_is_served_and_shown(api: Api) -> None:
     shown = api.when("GET", "/docs")
     assert shown.headers["content-type"] == "text/html; charset=utf-8"
     assert b"/openapi.json" in shown.answer.content
+    for _, path, described in DESCRIBED:
+        assert path.encode() in shown.answer.content
+        assert escape(described["summary"]).encode() in shown.answer.content
+
+
+def test_the_page_that_shows_it_loads_nothing_and_runs_nothing(api: Api) -> None:
+    shown = api.when("GET", "/docs")
+    assert shown.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    page = shown.answer.content
+    assert re.findall(rb"<(?!/|!)(\w+)", page)[:5] == [b"html", b"meta", b"title", b"style", b"h1"]
+    assert set(re.findall(rb'(?:src|href)="([^"]*)"', page)) == {b"/openapi.json"}
+    assert b"<script" not in page
+    style = page.partition(b"<style>")[2].partition(b"</style>")[0]
+    assert b64encode(sha256(style).digest()) in shown.headers["content-security-policy"].encode()
 
 
 def test_it_is_valid() -> None:
