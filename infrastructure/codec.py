@@ -74,6 +74,16 @@ def decode(
     )
 
 
+def meant_by(topic: str, upcasts: Mapping[str, Upcast] = UPCASTS) -> type[Event] | None:
+    """Return the class of events with this topic, or with the one that took its place; None if unknown."""
+    while topic not in EVENT_TYPES:
+        upcast = upcasts.get(topic)
+        if upcast is None:
+            return None
+        topic = upcast.topic
+    return EVENT_TYPES[topic]
+
+
 def read_form(state: bytes) -> StoredForm:
     """Read what a stored event carries around its payload, which stays raw JSON."""
     return _decode_form(state)

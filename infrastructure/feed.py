@@ -1,14 +1,17 @@
 """The log as a feed, read from PostgreSQL: followed by polling, in order, without missing an event."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, LiteralString
+from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection
 
 from aggregates.event import RecordedEvent
 from infrastructure import codec
+from projections.feed import Unreadable
 
 APPEND_LOOK_S, APPEND_LOOKS_MAX = 0.002, 50
 """How long, and how often, to wait for an append that is under way: most take a few ms."""
@@ -23,6 +26,19 @@ READ: LiteralString = """
     WHERE notification_id > %s
     ORDER BY notification_id
     LIMIT %s
+"""
+
+READ_AT: LiteralString = """
+    SELECT notification_id, originator_version, topic, state
+    FROM ticketing.ticketing_events
+    WHERE notification_id = ANY(%s)
+    ORDER BY notification_id
+"""
+
+STREAM_IDS: LiteralString = """
+    SELECT notification_id, originator_id
+    FROM ticketing.ticketing_events
+    WHERE notification_id = ANY(%s)
 """
 
 LAST_POSITION: LiteralString = """
@@ -61,8 +77,12 @@ class PostgresFeed:
                 rows = [row for row in await self._fetch(READ, after, limit) if row[0] <= seen_until]
             else:
                 rows, cut = _before_gap(after, rows), True
-        events = [codec.decode(*row) for row in rows]
+        events = await self._decoded(rows)
         return _whole_appends(events) if events and cut else events
+
+    async def read_at(self, positions: Sequence[int]) -> Sequence[RecordedEvent]:
+        """Return the events at these positions, in order."""
+        return await self._decoded(await self._fetch(READ_AT, list(positions)))
 
     async def last_position(self) -> int:
         """Return the position of the last event, 0 where there is none."""
@@ -88,7 +108,14 @@ class PostgresFeed:
             appending &= set(await self._fetch(WRITERS))
         return not appending
 
-    async def _fetch(self, query: LiteralString, *parameters: int) -> Sequence[Row]:
+    async def _decoded(self, rows: Sequence[Row]) -> Sequence[RecordedEvent]:
+        try:
+            return [codec.decode(*row) for row in rows]
+        except Exception:  # noqa: BLE001 (what is wrong is kept with each event that it is wrong with)
+            found = await self._fetch(STREAM_IDS, [row[0] for row in rows])
+            return _decoded_one_by_one(rows, dict(found))
+
+    async def _fetch(self, query: LiteralString, *parameters: int | list[int]) -> Sequence[Row]:
         try:
             cursor = await (await self._connected()).execute(query, parameters, binary=True)
             return await cursor.fetchall()
@@ -106,6 +133,32 @@ class PostgresFeed:
                 application_name="ticketing-feed",
             )
         return self._connection
+
+
+def _decoded_one_by_one(rows: Sequence[Row], stream_ids: Mapping[int, UUID]) -> Sequence[RecordedEvent]:
+    events: list[RecordedEvent] = []
+    for row in rows:
+        try:
+            events.append(codec.decode(*row))
+        except Exception as error:  # noqa: BLE001 (whatever an upcast makes of what was never an event)
+            beside = events[-1].recorded_at if events else datetime.now(UTC)
+            events.append(_unreadable(row, stream_ids[row[0]], error, beside))
+    return events
+
+
+def _unreadable(row: Row, stream_id: UUID, error: Exception, beside: datetime) -> RecordedEvent:
+    position, version, topic, state = row
+    event = Unreadable(topic, codec.meant_by(topic), stream_id, f"{type(error).__name__}: {error}")
+    try:
+        form = codec.read_form(state)
+    except msgspec.DecodeError:
+        return RecordedEvent(
+            position, str(stream_id), version, event, "", beside, stream_id, stream_id, stream_id
+        )
+    return RecordedEvent(
+        position, form.stream, version, event, form.partition_key, form.recorded_at, form.command_id,
+        form.correlation_id, form.causation_id,
+    )  # fmt: skip
 
 
 def _before_gap(after: int, rows: Sequence[Row]) -> Sequence[Row]:

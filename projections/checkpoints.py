@@ -33,8 +33,8 @@ BEGIN: LiteralString = """
     ON CONFLICT DO NOTHING
 """
 
-POSITIONS: LiteralString = """
-    SELECT wanted.projection, coalesce(min(checkpoint.position), 0)
+PLACES: LiteralString = """
+    SELECT wanted.projection, coalesce(min(checkpoint.position), 0), coalesce(max(checkpoint.amended), 0)
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
     LEFT JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
     GROUP BY wanted.projection
@@ -46,6 +46,22 @@ LOCK: LiteralString = """
     JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version, partition)
     ORDER BY checkpoint.projection
     FOR UPDATE OF checkpoint
+"""
+
+PARKING: LiteralString = """
+    SELECT name
+    FROM unnest(%s::text[]) AS name
+    WHERE EXISTS (
+        SELECT FROM ticketing.dead_letters AS letter
+        WHERE letter.projection = name AND letter.dropped_at IS NULL
+    )
+"""
+
+AMEND: LiteralString = """
+    UPDATE ticketing.projection_checkpoints AS checkpoint
+    SET amended = checkpoint.amended + 1
+    FROM json_to_recordset(%s) AS wanted (projection text, version int)
+    WHERE checkpoint.projection = wanted.projection AND checkpoint.version = wanted.version
 """
 
 MOVE: LiteralString = """
@@ -74,6 +90,15 @@ class Locked(NamedTuple):
     """By the projection's name."""
     now: datetime
     """The database's clock."""
+    parking: frozenset[str]
+    """The projections that have parked events."""
+
+
+class Place(NamedTuple):
+    """How far a projection has come, and how often it was changed behind that."""
+
+    position: int
+    amended: int
 
 
 async def begin(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
@@ -85,9 +110,19 @@ async def positions(
     connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
 ) -> Mapping[str, int]:
     """Return up to which log position each of the projections has been applied, by its name."""
+    return {name: place.position for name, place in (await places(connection, projections)).items()}
+
+
+async def places(
+    connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
+) -> Mapping[str, Place]:
+    """Return where each of the projections stands, by its name.
+
+    Who follows a read model by what has changed since a position begins anew when it was amended.
+    """
     cursor = connection.cursor(row_factory=tuple_row)
-    await cursor.execute(POSITIONS, [_rows(projections)])
-    return dict(await cursor.fetchall())
+    await cursor.execute(PLACES, [_rows(projections)])
+    return {name: Place(position, amended) for name, position, amended in await cursor.fetchall()}
 
 
 async def lock(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], dsn: str) -> Locked:
@@ -97,6 +132,9 @@ async def lock(connection: AsyncConnection[Any], projections: Sequence[Projectio
     """
     cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(LOCK, [_rows(projections)])
+    parking = connection.cursor(row_factory=tuple_row)
+    # A statement of its own: it sees what was parked by whoever held the lock before.
+    await parking.execute(PARKING, [[projection.name for projection in projections]])
     fetching = asyncio.ensure_future(cursor.fetchall())
     try:
         done, _ = await asyncio.wait([fetching], timeout=LOCK_WAIT_S)
@@ -106,7 +144,8 @@ async def lock(connection: AsyncConnection[Any], projections: Sequence[Projectio
         rows = fetching.result()
     finally:
         fetching.cancel()
-    return Locked({name: position for name, position, _ in rows}, rows[0][2])
+    names = frozenset(name for (name,) in await parking.fetchall())
+    return Locked({name: position for name, position, _ in rows}, rows[0][2], names)
 
 
 async def move(
@@ -114,6 +153,11 @@ async def move(
 ) -> None:
     """Note that the projections have been applied up to `position`."""
     await connection.execute(MOVE, [_rows(projections, position=position)])
+
+
+async def amend(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
+    """Note that rows were changed behind the checkpoints, which are locked."""
+    await connection.execute(AMEND, [_rows(projections)])
 
 
 async def _end_silent_holders(waiting_pid: int, dsn: str) -> None:

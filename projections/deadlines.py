@@ -132,17 +132,41 @@ CHANGE_SALES: LiteralString = """
 """
 
 SCHEDULE: LiteralString = """
+    WITH scheduled AS (
+        SELECT code, date, start_time, due_at
+        FROM json_to_recordset(%s) AS scheduled (code text, date date, start_time text, due_at timestamptz)
+    ),
+    begun AS (
+        DELETE FROM {schema}.performances AS performance
+        USING scheduled
+        WHERE performance.code = scheduled.code AND performance.date = scheduled.date
+            AND performance.start_time = scheduled.start_time AND performance.due_at = '9999-12-31T00:00:00Z'
+        RETURNING performance.code, performance.date, performance.start_time
+    )
     INSERT INTO {schema}.performances (code, date, start_time, due_at)
     SELECT code, date, start_time, due_at
-    FROM json_to_recordset(%s) AS scheduled (code text, date date, start_time text, due_at timestamptz)
+    FROM scheduled
+    WHERE (code, date, start_time) NOT IN (SELECT code, date, start_time FROM begun)
 """
 
 WITHDRAW: LiteralString = """
-    DELETE FROM {schema}.performances AS performance
-    USING json_to_recordset(%s) AS begun (code text, date date, start_time text)
-    WHERE performance.code = begun.code AND performance.date = begun.date
-        AND performance.start_time = begun.start_time
+    WITH begun AS (
+        SELECT code, date, start_time
+        FROM json_to_recordset(%s) AS begun (code text, date date, start_time text)
+    ),
+    met AS (
+        DELETE FROM {schema}.performances AS performance
+        USING begun
+        WHERE performance.code = begun.code AND performance.date = begun.date
+            AND performance.start_time = begun.start_time
+        RETURNING performance.code, performance.date, performance.start_time
+    )
+    INSERT INTO {schema}.performances (code, date, start_time, due_at)
+    SELECT code, date, start_time, '9999-12-31T00:00:00Z'
+    FROM begun
+    WHERE (code, date, start_time) NOT IN (SELECT code, date, start_time FROM met)
 """
+"""One that was not scheduled yet, since that was parked, is remembered as never due until that comes late."""
 
 
 class DueHold(msgspec.Struct, frozen=True):

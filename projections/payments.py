@@ -51,6 +51,7 @@ CREATE INDEX payments_of_user ON {schema}.payments (user_id, position);
 ANNOUNCE: LiteralString = """
     INSERT INTO {schema}.concerts (code, title)
     SELECT code, title FROM json_to_recordset(%s) AS announced (code text, title text)
+    ON CONFLICT (code) DO UPDATE SET title = excluded.title
 """
 
 REMEMBER: LiteralString = """
@@ -79,11 +80,11 @@ REFUND: LiteralString = """
 """
 
 EARN: LiteralString = """
-    UPDATE {schema}.concerts AS concert
-    SET revenue = concert.revenue + earned.amount
-    FROM json_to_recordset(%s) AS earned (code text, amount bigint)
-    WHERE concert.code = earned.code
+    INSERT INTO {schema}.concerts AS concert (code, title, revenue)
+    SELECT code, '', amount FROM json_to_recordset(%s) AS earned (code text, amount bigint)
+    ON CONFLICT (code) DO UPDATE SET revenue = concert.revenue + excluded.revenue
 """
+"""A concert whose announcement was parked has no title until that comes late."""
 
 
 class PaymentStatus(StrEnum):

@@ -7,6 +7,7 @@ statements as one.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from typing import Any, Generic, LiteralString, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Json
 
 from aggregates.event import Event, RecordedEvent
+from projections.feed import Unreadable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -69,10 +71,22 @@ class Projection(NamedTuple, Generic[B]):
         """The SQL that makes the schema and its tables, once."""
         return in_schema("CREATE SCHEMA {schema};\n", self.schema) + in_schema(self.definition, self.schema)
 
+    @property
+    def checksum(self) -> str:
+        """By which tables are known that were made by another SQL."""
+        return sha256(self.tables.encode()).hexdigest()
+
+    def listens_to(self, event: Event) -> bool:
+        """Whether the event could change anything here; one of an unknown topic always could."""
+        if isinstance(event, Unreadable):
+            return event.meant is None or event.meant in self.handlers
+        return type(event) in self.handlers
+
     async def apply(self, connection: AsyncConnection[Any], events: Sequence[RecordedEvent]) -> None:
         """Write what these events change, which follow those applied before.
 
-        The caller has locked the checkpoint, and moves it in the same transaction.
+        The caller has locked the checkpoint, and moves it in the same transaction. Events of parked streams
+        come later than events of other streams that follow them, and none that is unreadable comes at all.
         """
         for write in self.fold(events).writes():
             if write.rows:

@@ -4,6 +4,10 @@ A batch of events and the checkpoint behind it are written in one transaction, w
 checkpoints: what another projector applied in the meantime is passed over. Projections that stand at the same
 position share the reading, the decoding and the transaction. One that fails is left behind, to be tried again
 on its own; the others go on.
+
+Where an event is at fault, it is found by halving the batch; what stands before it is applied. It is tried
+TRIES_MAX times and then parked, in the transaction that moves the checkpoint beyond it, and with it what
+follows in its stream (`projections.dead_letters`). A fault of the store, or of a statement, parks nothing.
 """
 
 import asyncio
@@ -19,8 +23,8 @@ import structlog
 from psycopg import AsyncConnection
 
 from aggregates.event import RecordedEvent
-from projections import checkpoints
-from projections.feed import Feed, Pace
+from projections import checkpoints, dead_letters
+from projections.feed import Feed, Pace, Unreadable, stream_id_of, topic_of
 from projections.projection import Projection
 
 BATCH_EVENTS_MAX = 5_000
@@ -33,6 +37,9 @@ CONNECT_TIMEOUT_S = 3
 
 REST_MIN_S, REST_MAX_S = 0.1, 5.0
 """How long to rest after a failure: twice as long each time."""
+
+TRIES_MAX = 3
+"""An event that cannot be applied is parked after so many, with the rests of a failure in between."""
 
 SESSION_OPTIONS = " ".join(
     f"-c {option}"
@@ -61,6 +68,12 @@ class Standing(msgspec.Struct):
     """When the first event was recorded that it has read and not applied, None where there is none."""
     failures: int = 0
     """How often a batch could not be applied."""
+    parked: int = 0
+    """How many events this process has parked."""
+    failing: int = 0
+    """The position of the event that could not be applied when it was last tried by itself."""
+    tries: int = 0
+    """How often that one was."""
     failures_in_a_row: int = 0
     rests_until: float = 0.0
     """When it is tried again after a failure, by the event loop's clock."""
@@ -179,17 +192,82 @@ class Projector:
         events: Sequence[RecordedEvent],
     ) -> None:
         """Apply the events in one transaction; where that fails, to each projection in one of its own."""
+        if len(projections) == 1 and self.standings[projections[0].name].failing == events[0].position:
+            events = events[:1]
         try:
             await self._apply(connection, projections, after, events)
-        except Exception:
+        except Exception as error:
             if connection.closed:
                 raise
             if len(projections) == 1:
-                log.exception("projection_failed", projection=projections[0].name, after=after)
-                self._leave_behind(projections[0])
+                await self._find_fault(connection, projections[0], after, events, error)
                 return
             for projection in projections:
                 await self._apply_or_part(connection, [projection], after, events)
+
+    async def _find_fault(
+        self,
+        connection: AsyncConnection[Any],
+        projection: Projection[Any],
+        after: int,
+        events: Sequence[RecordedEvent],
+        error: Exception,
+    ) -> None:
+        """Apply what can be applied of a batch that failed, up to the event that cannot."""
+        if not dead_letters.is_of_the_event(error):
+            log.error("projection_failed", projection=projection.name, after=after, exc_info=error)
+            self._leave_behind(projection)
+        elif len(events) == 1:
+            await self._fail(connection, projection, after, events[0], error)
+        else:
+            standing = self.standings[projection.name]
+            middle = len(events) // 2
+            await self._apply_or_part(connection, [projection], after, events[:middle])
+            if standing.position >= events[middle - 1].position:
+                await self._apply_or_part(connection, [projection], standing.position, events[middle:])
+
+    async def _fail(
+        self,
+        connection: AsyncConnection[Any],
+        projection: Projection[Any],
+        after: int,
+        recorded: RecordedEvent,
+        error: Exception,
+    ) -> None:
+        """Leave the projection behind for a while, or park the event that it cannot apply."""
+        standing = self.standings[projection.name]
+        standing.tries = standing.tries + 1 if standing.failing == recorded.position else 1
+        standing.failing = recorded.position
+        log.error(
+            "event_not_applied", projection=projection.name, position=recorded.position,
+            stream=recorded.stream, topic=topic_of(recorded), tries=standing.tries, exc_info=error,
+        )  # fmt: skip
+        self._leave_behind(projection)
+        if standing.tries >= TRIES_MAX and projection.listens_to(recorded.event):
+            letter = dead_letters.letter(recorded, dead_letters.error_text(error), standing.tries)
+            await self._park(connection, projection, after, letter)
+
+    async def _park(
+        self,
+        connection: AsyncConnection[Any],
+        projection: Projection[Any],
+        after: int,
+        letter: dead_letters.Letter,
+    ) -> None:
+        """Pass over an event, unless another projector has gone beyond it in the meantime."""
+        standing = self.standings[projection.name]
+        async with connection.pipeline(), connection.transaction():
+            locked = await checkpoints.lock(connection, [projection], self._dsn)
+            position = locked.positions[projection.name]
+            parks = after <= position < letter.position
+            if parks:
+                await dead_letters.park(connection, projection, [letter])
+                await checkpoints.move(connection, [projection], letter.position)
+        standing.position = letter.position if parks else position
+        standing.parked += parks
+        standing.events += parks
+        standing.failures_in_a_row, standing.rests_until = 0, 0.0
+        log.error("event_parked", projection=projection.name, position=letter.position, stream=letter.stream)
 
     async def _apply(
         self,
@@ -199,11 +277,18 @@ class Projector:
         events: Sequence[RecordedEvent],
     ) -> None:
         end = events[-1].position
+        all_readable = not any(type(recorded.event) is Unreadable for recorded in events)
+        parked: dict[str, int] = {}
         async with connection.pipeline(), connection.transaction():
             locked = await checkpoints.lock(connection, projections, self._dsn)
             moving = [one for one in projections if after <= locked.positions[one.name] < end]
             for projection in moving:
-                await projection.apply(connection, _beyond(locked.positions[projection.name], events))
+                pending = _beyond(locked.positions[projection.name], events)
+                if not all_readable or projection.name in locked.parking:
+                    pending, letters = await _sort_out(connection, projection, pending)
+                    await dead_letters.park(connection, projection, letters)
+                    parked[projection.name] = len(letters)
+                await projection.apply(connection, pending)
             if moving:
                 await checkpoints.move(connection, moving, end)
         for projection in projections:
@@ -212,6 +297,7 @@ class Projector:
             standing.position = end if projection in moving else at
             standing.waiting_since = None
             standing.failures_in_a_row = 0
+            standing.parked += parked.get(projection.name, 0)
             if projection in moving:
                 standing.events += len(_beyond(at, events))
                 standing.lag_s = (locked.now - events[0].recorded_at).total_seconds()
@@ -227,6 +313,15 @@ class Projector:
 def _beyond(position: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
     """Return those of the events that stand behind the position: as a rule, all."""
     return events[bisect_right(events, position, key=lambda event: event.position) :]
+
+
+async def _sort_out(
+    connection: AsyncConnection[Any], projection: Projection[Any], events: Sequence[RecordedEvent]
+) -> tuple[Sequence[RecordedEvent], Sequence[dead_letters.Letter]]:
+    """Part what is to be applied from what is to be parked. The checkpoint is locked."""
+    stream_ids = {stream_id_of(recorded) for recorded in events if projection.listens_to(recorded.event)}
+    parked = await dead_letters.parked_streams(connection, projection, stream_ids)
+    return dead_letters.sort_out(projection, events, parked)
 
 
 def _rest_s(failures_in_a_row: int) -> float:

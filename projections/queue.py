@@ -90,9 +90,20 @@ CREATE INDEX tokens_left_early ON {schema}.tokens (code, queue_number)
 """
 
 OPEN: LiteralString = """
-    INSERT INTO {schema}.queues (code, changed_position)
-    SELECT code, position FROM json_to_recordset(%s) AS opened (code text, position bigint)
+    INSERT INTO {schema}.queues (code, completed, expired, cancelled, changed_position)
+    SELECT opened.code, ended.completed, ended.expired, ended.cancelled,
+           greatest(position, ended.changed_position)
+    FROM json_to_recordset(%s) AS opened (code text, position bigint)
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE status = 'COMPLETED') AS completed,
+               count(*) FILTER (WHERE status = 'EXPIRED') AS expired,
+               count(*) FILTER (WHERE status = 'CANCELLED') AS cancelled,
+               max(changed_position) FILTER (WHERE ended_at IS NOT NULL) AS changed_position
+        FROM {schema}.tokens AS token
+        WHERE token.code = opened.code
+    ) AS ended
 """
+"""Tokens that ended before, since this was parked and comes late, are counted."""
 
 CHANGE: LiteralString = """
     UPDATE {schema}.queues AS queue
@@ -103,7 +114,7 @@ CHANGE: LiteralString = """
         completed = queue.completed + change.completed,
         expired = queue.expired + change.expired,
         cancelled = queue.cancelled + change.cancelled,
-        changed_position = change.position
+        changed_position = greatest(queue.changed_position, change.position)
     FROM json_to_recordset(%s) AS change (
         code text, issued bigint, head bigint, active bigint, paused boolean, completed bigint,
         expired bigint, cancelled bigint, position bigint

@@ -48,19 +48,29 @@ CREATE TABLE {schema}.seats (
 
 SCHEDULE: LiteralString = """
     INSERT INTO {schema}.performances
-        (code, performance, date, start_time, end_time, starts_at, plan, seats_total, changed_position)
-    SELECT code, performance, date, start_time, end_time, starts_at, plan, seats_total, position
+        (code, performance, date, start_time, end_time, starts_at, plan, seats_total, seats_held, seats_sold,
+         changed_position)
+    SELECT code, performance, date, start_time, end_time, starts_at, plan, seats_total, taken.held,
+           taken.sold, greatest(position, taken.changed_position)
     FROM json_to_recordset(%s) AS scheduled (
         code text, performance text, date date, start_time text, end_time text, starts_at timestamptz,
         plan jsonb, seats_total int, position bigint
     )
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE status = 'HELD') AS held,
+               count(*) FILTER (WHERE status = 'SOLD') AS sold,
+               max(changed_position) AS changed_position
+        FROM {schema}.seats AS seat
+        WHERE seat.code = scheduled.code AND seat.performance = scheduled.performance
+    ) AS taken
 """
+"""Seats that were taken before, since this was parked and comes late, are counted."""
 
 COUNT: LiteralString = """
     UPDATE {schema}.performances AS performance
     SET seats_held = performance.seats_held + change.held,
         seats_sold = performance.seats_sold + change.sold,
-        changed_position = change.position
+        changed_position = greatest(performance.changed_position, change.position)
     FROM json_to_recordset(%s) AS change (
         code text, performance text, held int, sold int, position bigint
     )

@@ -5,14 +5,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, LiteralString, TypeVar
 
-import msgspec
 import psycopg
 import pytest
 
-from aggregates.event import RecordedEvent
+from aggregates.event import Event, RecordedEvent
+from aggregates.seat import SeatHeld
+from aggregates.stream import stream_id
 from infrastructure import feed
-from infrastructure.codec import UnknownTopic
 from infrastructure.feed import PostgresFeed
+from projections.feed import Unreadable, stream_id_of
 from tests.aggregates.given import ANN, BEN
 from tests.commands.sale import Sale
 from tests.commands.steps import PRICE, inside, on_sale, pay, reserve
@@ -190,22 +191,59 @@ def test_a_lost_connection_is_told_once_and_made_anew(
     assert reading(dsn, read) == events
 
 
+UNKNOWN_TOPIC: LiteralString = """
+    UPDATE ticketing.ticketing_events SET topic = 'seat.painted' WHERE notification_id = %s
+"""
+
+WRONG_PAYLOAD: LiteralString = """
+    UPDATE ticketing.ticketing_events
+    SET state = convert_to(replace(convert_from(state, 'UTF8'), '"user_id"', '"whose"'), 'UTF8')
+    WHERE notification_id = %s
+"""
+
+NO_EVENT: LiteralString = """
+    UPDATE ticketing.ticketing_events SET state = 'nothing' WHERE notification_id = %s
+"""
+
+
 @pytest.mark.parametrize(
-    ("change", "error"),
+    ("change", "meant", "reason"),
     [
-        ("UPDATE ticketing.ticketing_events SET topic = 'seat.painted'", UnknownTopic),
-        ("UPDATE ticketing.ticketing_events SET state = 'nothing'", msgspec.DecodeError),
+        (UNKNOWN_TOPIC, None, "UnknownTopic: seat.painted"),
+        (WRONG_PAYLOAD, SeatHeld, "ValidationError: "),
+        (NO_EVENT, SeatHeld, "DecodeError: "),
     ],
 )
-def test_what_is_not_an_event_is_told_and_not_passed_over(
+def test_what_cannot_be_read_comes_as_such_in_its_place(
     dsn: str,
     connection: psycopg.Connection[Any],
     events: Sequence[RecordedEvent],
     change: LiteralString,
-    error: type[Exception],
+    meant: type[Event] | None,
+    reason: str,
 ) -> None:
     write_log(connection, events)
-    connection.execute(change)
+    (held,) = [event for event in events if isinstance(event.event, SeatHeld)]
+    connection.execute(change, [held.position])
 
-    with pytest.raises(error):
-        read_once(dsn, 0, 1_000)
+    read = read_once(dsn, 0, 1_000)
+
+    unreadable = read[held.position - 1]
+    assert isinstance(unreadable.event, Unreadable)
+    assert unreadable.event.meant is meant
+    assert unreadable.event.error.startswith(reason)
+    assert stream_id_of(unreadable) == stream_id(held.stream)
+    assert unreadable.stream in {held.stream, str(stream_id(held.stream))}
+    assert (unreadable.position, unreadable.version) == (held.position, held.version)
+    assert unreadable.recorded_at == held.recorded_at
+    assert [event for event in read if event is not unreadable] == [
+        event for event in events if event is not held
+    ]
+
+
+def test_events_are_read_at_chosen_positions(
+    dsn: str, connection: psycopg.Connection[Any], events: Sequence[RecordedEvent]
+) -> None:
+    write_log(connection, events)
+
+    assert reading(dsn, lambda following: following.read_at([9, 3, 1_000])) == [events[2], events[8]]
