@@ -1,6 +1,7 @@
 """Why a command can be refused. Each error has a stable code; the API maps codes to HTTP in one table."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -55,6 +56,19 @@ class TokenInvalid(DomainError):
 
     def __init__(self, detail: str = "This is not a token that the service has signed.") -> None:
         super().__init__(detail)
+
+
+class TokenLost(DomainError):
+    """The token was issued in a part of the log that was lost when the service was restored from a backup."""
+
+    code = "TOKEN_LOST"
+
+    def __init__(self, restored_up_to: datetime | None) -> None:
+        super().__init__(
+            "Your place in line is lost: the service was restored from a backup made before you joined. "
+            "Ask for a new token to stand in line again.",
+            restored_up_to=restored_up_to,
+        )
 
 
 class TokenMismatch(DomainError):

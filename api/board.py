@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, LiteralString, NamedTuple, TypeVar
 
 import msgspec
 import psycopg
@@ -30,14 +30,17 @@ from aggregates.errors import (
 from aggregates.ids import ConcertCode, PerformanceName, TokenId
 from aggregates.queue import poll_after_ms
 from aggregates.token import TokenStatus
-from api.problems import ReadModelBehind
+from api.problems import PositionNotInLog, ReadModelBehind
 from api.views import Sales, SeatsView, SeatView
+from commands.ports import LogReplaced
+from infrastructure.epochs import Epochs
 from infrastructure.read_models import ReadModels
 from infrastructure.tokens import Claims
 from projections import concerts, queue, seat_map
 from projections.checkpoints import positions
 from projections.concerts import ConcertFound
 from projections.queue import TokenFound
+from projections.reading import lock_versions
 from projections.registry import PROJECTIONS
 from projections.seat_map import PerformanceFound
 
@@ -49,6 +52,14 @@ RECONNECT_S = 0.25
 
 WAIT_S = 2.0
 """How long a read waits for what its client has seen, and how old the board may be when it is read."""
+
+HAS_MOVED: LiteralString = "SELECT ticketing.log_has_moved()"
+
+CLOCK_AND_END: LiteralString = """
+    SELECT clock_timestamp(),
+           (SELECT epoch::text FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1),
+           (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events)
+"""
 
 CHANGED_TOKENS_MAX = 5_000
 """Read at once; a refresh that finds more goes on where it stopped."""
@@ -144,9 +155,13 @@ class Board:
     QUEUE: Final = queue.PROJECTION.name
     SEAT_MAP: Final = seat_map.PROJECTION.name
 
-    def __init__(self, dsn: str, read_models: ReadModels) -> None:
+    def __init__(self, dsn: str, read_models: ReadModels, epochs: Epochs) -> None:
         self._dsn = dsn
         self._read_models = read_models
+        self._epochs = epochs
+        self._log_end = 0
+        """The position of the log's last event, as of the last refresh."""
+        self._refreshes = 0
         self.positions: dict[str, int] = dict.fromkeys((p.name for p in PROJECTIONS), 0)
         """Up to where each read model has come."""
         self.refreshed_at = -math.inf
@@ -163,16 +178,22 @@ class Board:
         self._admissions_at = 0.0
 
     async def run(self) -> None:
-        """Refresh for ever; a lost connection is made anew."""
+        """Refresh for ever; a lost connection is made anew, and nothing of before believed on it.
+
+        Raises LogReplaced.
+        """
         while True:
             try:
                 async with await self._connect() as connection:
+                    self._start_over()
                     while True:
                         async with asyncio.timeout(REFRESH_TIMEOUT_S):
                             await self._refresh(connection)
                         await asyncio.sleep(REFRESH_S)
             except (psycopg.OperationalError, OSError, TimeoutError) as error:
                 log.warning("board_not_refreshed", error=str(error).strip() or type(error).__name__)
+            except LogReplaced:
+                raise
             except Exception:  # a defect must not leave the board as it is for ever
                 log.exception("board_not_refreshed")
             await asyncio.sleep(RECONNECT_S)
@@ -216,10 +237,20 @@ class Board:
     async def wait_for(self, projections: Sequence[str], position: int) -> None:
         """Wait until the board is fresh and shows these read models at `position`, or later.
 
-        Raises ReadModelBehind after 2 s.
+        Raises ReadModelBehind after 2 s, and PositionNotInLog at once.
         """
+        if position and self._epochs.has_lost(position):
+            raise PositionNotInLog(self._log_end)
         if not self._shows(projections, position):
-            await self._until(lambda: self._shows(projections, position))
+            asked_at = self._refreshes
+
+            def shown() -> bool:
+                # A refresh that had begun before we were asked does not know what was recorded before.
+                if position > self._log_end and self._refreshes > asked_at + 1:
+                    raise PositionNotInLog(self._log_end)
+                return self._shows(projections, position)
+
+            await self._until(shown)
 
     async def token(self, claims: Claims) -> TokenStanding:
         """Where a token stands; one that is not active here is looked up once. Raises TokenInvalid.
@@ -318,12 +349,16 @@ class Board:
         )
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
+        cursor = await connection.execute(HAS_MOVED)
+        if await cursor.fetchone() != (False,):
+            raise LogReplaced
         return connection
 
     async def _refresh(self, connection: AsyncConnection[Any]) -> None:
         """Read in one snapshot what has changed since the last one."""
         async with connection.transaction():
-            await self._read_clock(connection)
+            await lock_versions(connection)
+            log_end = await self._read_clock_and_end(connection)
             reached = await positions(connection, PROJECTIONS)
             if any(reached[name] < position for name, position in self.positions.items()):
                 self._start_over()
@@ -337,6 +372,8 @@ class Board:
                 self._admissions_at = now + ADMISSIONS_EVERY_S
                 await self._refresh_admissions(connection)
         self.positions = dict(reached)
+        self._log_end = log_end
+        self._refreshes += 1
         self.refreshed_at = asyncio.get_running_loop().time()
         self._refreshed.set()
         self._refreshed = asyncio.Event()
@@ -349,11 +386,14 @@ class Board:
             known.clear()
         self._seat_maps_bytes = 0
 
-    async def _read_clock(self, connection: AsyncConnection[Any]) -> None:
-        cursor = await connection.execute("SELECT clock_timestamp()")
-        row = await cursor.fetchone()
-        if row is not None:
-            self._clock_offset = row[0] - _monotonic()
+    async def _read_clock_and_end(self, connection: AsyncConnection[Any]) -> int:
+        """Read the database's clock, and where the log ends. Raises LogReplaced."""
+        cursor = await connection.execute(CLOCK_AND_END)
+        ((now, epoch, log_end),) = await cursor.fetchall()
+        if epoch != self._epochs.current:
+            raise LogReplaced
+        self._clock_offset = now - _monotonic()
+        return int(log_end)
 
     async def _refresh_concerts(self, connection: AsyncConnection[Any]) -> None:
         found = await concerts.changed_since(connection, self.positions["concerts"])

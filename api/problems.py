@@ -16,6 +16,7 @@ STATUS: Final[dict[str, int]] = {
     "BAD_REQUEST": 400,
     "TOKEN_MISSING": 401,
     "TOKEN_INVALID": 401,
+    "TOKEN_LOST": 401,
     "TOKEN_EXPIRED": 401,
     "TOKEN_ENDED": 401,
     "ADMIN_KEY_REQUIRED": 401,
@@ -46,6 +47,7 @@ STATUS: Final[dict[str, int]] = {
     "REFUND_NOT_ALLOWED": 409,
     "CONCERT_ALREADY_EXISTS": 409,
     "PERFORMANCE_ALREADY_EXISTS": 409,
+    "POSITION_NOT_IN_LOG": 412,
     "BODY_TOO_LARGE": 413,
     "VALIDATION_FAILED": 422,
     "AMOUNT_OUT_OF_RANGE": 422,
@@ -133,6 +135,19 @@ class ReadModelBehind(DomainError):
 
     def __init__(self) -> None:
         super().__init__("The read model has not caught up with your Min-Log-Position yet. Try again.")
+
+
+class PositionNotInLog(DomainError):
+    """The log does not have the position that the client has seen: it was restored from a backup since."""
+
+    code = "POSITION_NOT_IN_LOG"
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            "The log has no such Min-Log-Position: what you saw is lost, since the service was restored from "
+            "a backup. Forget what you saw and look again, without it.",
+            position=position,
+        )
 
 
 class InternalError(DomainError):

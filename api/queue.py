@@ -31,8 +31,11 @@ async def join(call: Call[JoinRequest, None]) -> Reply:
         return Rendered(201 if standing.created else 200, _view_of_standing(standing, line))
 
     async def signed(view: TokenView) -> Completed[TokenView]:
-        claims = Claims(user_id, code, view.queue_number, TokenId(view.token_id), view.issued_at.timestamp())
-        with_token = msgspec.structs.replace(view, token=call.services.signer.sign(claims))
+        signer = call.services.signer
+        issued_at = view.issued_at.timestamp()
+        token_id = TokenId(view.token_id)
+        claims = Claims(user_id, code, view.queue_number, token_id, issued_at, signer.epochs.current)
+        with_token = msgspec.structs.replace(view, token=signer.sign(claims))
         return Completed(with_token, _retry_after(view))
 
     return await call.execute(

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
+from psycopg import AsyncConnection
 
 from api.app import create_app
 from api.board import Board
@@ -16,6 +17,7 @@ from api.readiness import Readiness
 from api.services import Services
 from commands.bus import CommandBus
 from infrastructure.audits import Audits
+from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.event_log import PostgresEventLog
 from infrastructure.hearing import Hearing
 from infrastructure.read_models import ReadModels
@@ -25,6 +27,8 @@ from infrastructure.tokens import TokenSigner
 
 DRAIN_S = 5
 """How long requests that have begun may go on once the process is told to stop."""
+
+CONNECT_TIMEOUT_S = 5
 
 KEEP_ALIVE_S = 75
 """Longer than the pause between two polls of an impatient client; patient ones connect anew."""
@@ -86,7 +90,8 @@ async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Servic
     Should a part of it fail for good, whoever uses it is cancelled: the process ends, and is started anew.
     """
     registry = CollectorRegistry()
-    event_log = PostgresEventLog(dsn)
+    epochs = await _epochs(dsn)
+    event_log = PostgresEventLog(dsn, epochs.current)
     bus = CommandBus(event_log, CommandMetrics(registry), settings.service_rules)
     hearing = Hearing(dsn)
     stop = asyncio.Event()
@@ -94,12 +99,12 @@ async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Servic
         stack.push_async_callback(event_log.close)
         read_models = await stack.enter_async_context(ReadModels(dsn))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        board = Board(dsn, read_models)
+        board = Board(dsn, read_models, epochs)
         services = Services(
             settings=settings,
             dsn=dsn,
             bus=bus,
-            signer=TokenSigner(settings.required_token_secrets),
+            signer=TokenSigner(settings.required_token_secrets, epochs),
             read_models=read_models,
             board=board,
             hearing=hearing,
@@ -119,3 +124,8 @@ async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Servic
             await batching
             stop.set()
             refreshing.cancel()
+
+
+async def _epochs(dsn: str) -> Epochs:
+    async with await AsyncConnection.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+        return await read_epochs(connection)

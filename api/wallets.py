@@ -80,6 +80,7 @@ OPERATIONS = [
             "CHARGE_NOT_ALLOWED_WHILE_HOLDING",
             "TOKEN_MISSING",
             "TOKEN_INVALID",
+            "TOKEN_LOST",
             "TOKEN_EXPIRED",
             "TOKEN_ENDED",
         ),

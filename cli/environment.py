@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import psycopg
 
-from cli.console import ExitCode, Failure
-from infrastructure import schema
+from cli.console import ExitCode, Failure, err
+from infrastructure import epochs, schema
 from infrastructure.data_folder import DataFolder
 from infrastructure.embedded_postgres import EmbeddedPostgres
 from infrastructure.schema import SchemaError
@@ -42,6 +42,27 @@ def require_schema(settings: Settings) -> None:
         dsn = settings.required_database_url
     with database_failures(settings):
         schema.check(dsn)
+        settle_epoch(dsn)
+        schema.check(dsn)
+
+
+def settle_epoch(dsn: str, *, restored: bool = False) -> None:
+    """Have the log go on in a new epoch if it was restored, or has failed over, and say so.
+
+    `restored` says so where the database does not show it. What then has to be built anew, `schema.check`
+    tells. Raises psycopg's errors and SchemaError.
+    """
+    epoch = epochs.settle(dsn, restored=restored)
+    if epoch is None:
+        return
+    schema.migrate(dsn)
+    recorded_at = epoch.after_recorded_at
+    boundary = "which is empty" if recorded_at is None else f"which goes up to {recorded_at.isoformat()}"
+    err.print(
+        f"This log was restored or has failed over: epoch {epoch.number} begins "
+        f"after position {epoch.after_position} of what is left, {boundary}.",
+        markup=False,
+    )
 
 
 @contextmanager

@@ -15,12 +15,14 @@ Example:
 
 def command() -> None:
     """Migrate, and say what was done."""
-    from cli.environment import database_failures, database_url, settings_or_fail
+    from cli.environment import database_failures, database_url, settings_or_fail, settle_epoch
     from infrastructure import schema
 
     settings = settings_or_fail()
     with database_failures(settings):
-        applied = schema.migrate(database_url(settings))
+        dsn = database_url(settings)
+        applied = schema.migrate(dsn)
+        settle_epoch(dsn)
     if not applied:
         out.print("The schema is up to date.")
     for name in applied:

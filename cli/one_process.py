@@ -8,6 +8,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from cli.console import Failure
+from commands.ports import LogReplaced
 from infrastructure.settings import Settings
 from infrastructure.telemetry import configure_logging
 
@@ -24,15 +26,18 @@ Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
 def run_process(settings: Settings, work: Work) -> None:
-    """Run this process's work until it is told to stop."""
+    """Run this process's work until it is told to stop. Raises Failure where it has to begin anew."""
     configure_logging(settings.log_level, settings.log_format)
     _watch_lifeline()
-    if sys.platform == "win32":
-        asyncio.run(_until_told_to_stop(settings, work))
-    else:
-        import uvloop
+    try:
+        if sys.platform == "win32":
+            asyncio.run(_until_told_to_stop(settings, work))
+        else:
+            import uvloop
 
-        uvloop.run(_until_told_to_stop(settings, work))
+            uvloop.run(_until_told_to_stop(settings, work))
+    except* LogReplaced:
+        raise Failure(str(LogReplaced())) from None
 
 
 async def _until_told_to_stop(settings: Settings, work: Work) -> None:

@@ -29,6 +29,10 @@ def command(
     sample: Annotated[
         bool, typer.Option("--sample/--no-sample", help="Load the sample catalogue if the log is empty.")
     ] = True,
+    restored: Annotated[
+        bool,
+        typer.Option("--restored", help="The data was restored from a copy of the folder: see `restored`."),
+    ] = False,
 ) -> None:
     """Take the port and the data folder, then run until told to stop."""
     from cli.environment import settings_or_fail
@@ -41,6 +45,6 @@ def command(
     with listen(settings) as listener:
         try:
             with folder.locked():
-                run(settings, folder, listener, api_processes=api_processes, sample=sample)
+                run(settings, folder, listener, api_processes=api_processes, sample=sample, restored=restored)
         except DataFolderError as error:
             raise Failure(str(error)) from None

@@ -16,7 +16,7 @@ from aggregates.ids import ConcertCode
 from cli.catalogue_file import SAMPLE, WrongCatalogue, read
 from cli.catalogue_loading import NotLoaded, is_announced, load, log_is_empty
 from cli.console import Failure, err, out
-from cli.environment import database_failures
+from cli.environment import database_failures, settle_epoch
 from cli.one_process import LIFELINE_VARIABLE
 from infrastructure import schema
 from infrastructure.data_folder import DataFolder
@@ -41,21 +41,27 @@ READY_EXPECTED_WITHIN_S: Final = 30.0
 
 
 def run(
-    settings: Settings, folder: DataFolder, listener: socket.socket, *, api_processes: int, sample: bool
+    settings: Settings,
+    folder: DataFolder,
+    listener: socket.socket,
+    *,
+    api_processes: int,
+    sample: bool,
+    restored: bool,
 ) -> None:
     """Run until SIGINT, SIGTERM or the terminal's end. Raises Failure where it cannot start."""
     with Lifeline() as lifeline:
         service = _WholeService(settings, folder, listener, lifeline, api_processes)
-        asyncio.run(_until_told_to_stop(service, sample=sample))
+        asyncio.run(_until_told_to_stop(service, sample=sample, restored=restored))
 
 
-async def _until_told_to_stop(service: "_WholeService", *, sample: bool) -> None:
+async def _until_told_to_stop(service: "_WholeService", *, sample: bool, restored: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
             continue  # started by nohup: it is to outlive the terminal
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    running = asyncio.create_task(service.run(sample=sample))
+    running = asyncio.create_task(service.run(sample=sample, restored=restored))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
@@ -91,14 +97,14 @@ class _WholeService:
         self._supervisor = Supervisor(lambda line: err.print(line, markup=False))
         self._log_files = [folder.postgres_log]
 
-    async def run(self, *, sample: bool) -> None:
+    async def run(self, *, sample: bool, restored: bool) -> None:
         """Start everything, say where it is, and keep it running until cancelled."""
         began_at = time.monotonic()
         environment = self._environment()
         try:
             if self._settings.database_url is None:
                 await self._supervisor.start(PostgresChild(self._postgres))
-            await self._prepare_log(sample=sample)
+            await self._prepare_log(sample=sample, restored=restored)
             await self._supervisor.start(
                 self._child("project", environment), self._child("timer", environment)
             )
@@ -113,9 +119,10 @@ class _WholeService:
         """Stop everything: the API first, PostgreSQL last."""
         await self._supervisor.stop()
 
-    async def _prepare_log(self, *, sample: bool) -> None:
+    async def _prepare_log(self, *, sample: bool, restored: bool) -> None:
         with database_failures(self._settings):
             await asyncio.to_thread(schema.migrate, self._dsn)
+            await asyncio.to_thread(settle_epoch, self._dsn, restored=restored)
             if not sample or not await log_is_empty(self._dsn):
                 return
             try:

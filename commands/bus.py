@@ -23,6 +23,7 @@ from commands.ports import (
     Append,
     EventLog,
     Known,
+    LogReplaced,
     LogUnavailable,
     OutcomeUnknown,
     VersionConflict,
@@ -132,7 +133,10 @@ class CommandBus:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Run batches until closed and drained. When it is cut off, those who wait are told so."""
+        """Run batches until closed and drained. When it is cut off, those who wait are told so.
+
+        Raises LogReplaced: nothing that is remembered here may be decided on.
+        """
         try:
             while self._waiting or not self._closing:
                 if not self._waiting:
@@ -152,6 +156,9 @@ class CommandBus:
         """Answer a batch, or put back what it did not get to: it keeps its place before later arrivals."""
         try:
             answers = await self._settle([waiting.submission for waiting in batch])
+        except LogReplaced:
+            self._answer(batch, [Answer(StoreUnavailable("NONE"), 0)] * len(batch))
+            raise
         except LogUnavailable:
             batch += self._waiting
             self._waiting.clear()
@@ -192,6 +199,8 @@ class CommandBus:
                 if clock() + RETRY_PAUSE_S >= deadline:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
+            except LogReplaced:
+                raise
             except _Unsettled as unsettled:
                 return [_unknown(submission) for submission in submissions[: unsettled.commands]]
             except Exception as defect:
@@ -261,6 +270,8 @@ class CommandBus:
             except LogUnavailable:
                 await asyncio.sleep(RETRY_PAUSE_S)
                 continue
+            except LogReplaced:
+                break  # this log cannot say what became of it in the one that is gone
             if found is None:
                 raise VersionConflict
             return found

@@ -140,14 +140,14 @@ class EventLog(Protocol):
     async def begin(self, wanted: Wanted, deadline: float) -> Append:
         """Take the append lock, then read. The whole append is given up at `deadline` (event loop time).
 
-        Raises LogUnavailable, VersionConflict where what was known is not so, and BrokenHistory.
+        Raises LogUnavailable, VersionConflict where what was known is not so, LogReplaced and BrokenHistory.
         """
         ...
 
     async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
         """Look up under the lock what became of an append: what `commit` would have returned, or None.
 
-        Raises LogUnavailable.
+        Raises LogUnavailable and LogReplaced.
         """
         ...
 
@@ -162,6 +162,17 @@ class LogUnavailable(Exception):
 
 class BrokenHistory(Exception):
     """A stream's events are not 1, 2, 3, …, or are not those of its snapshot: nothing is decided on it."""
+
+
+class LogReplaced(Exception):
+    """The log is no longer the one that this process began with; nothing was recorded.
+
+    It was restored from a backup, or has failed over, and may lack what is known here: so the process ends,
+    to begin anew without what it knows.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the log was restored or has failed over beneath this process, which begins anew")
 
 
 class OutcomeUnknown(Exception):

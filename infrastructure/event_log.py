@@ -18,6 +18,7 @@ import msgspec
 import psycopg
 import structlog
 from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
+from psycopg.types.numeric import Int8
 
 from aggregates.event import RecordedEvent
 from aggregates.registry import AGGREGATES
@@ -28,6 +29,7 @@ from commands.ports import (
     Hearing,
     KeyOfCaller,
     Known,
+    LogReplaced,
     LogUnavailable,
     NewEvent,
     OutcomeUnknown,
@@ -65,8 +67,17 @@ SNAPSHOT_SHAPES = {aggregate.kind: _shape(aggregate) for aggregate in AGGREGATES
 
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
 
+EPOCH: LiteralString = """
+    SELECT ticketing.log_has_moved(), epoch::text
+    FROM ticketing.log_epochs
+    ORDER BY number DESC
+    LIMIT 1
+"""
+
 CLOCK: LiteralString = """
-    SELECT clock_timestamp(), last.notification_id, last.state
+    SELECT clock_timestamp(), last.notification_id, last.state,
+           (SELECT epoch::text FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1),
+           (SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s)
     FROM (VALUES (1)) AS one
     LEFT JOIN (
         SELECT notification_id, state
@@ -180,10 +191,17 @@ CONNECTION_LOST = ("57P", "08")
 
 
 class PostgresEventLog:
-    """The log, through one connection of its own that is made anew when it is lost."""
+    """The log, through one connection of its own that is made anew when it is lost.
 
-    def __init__(self, dsn: str) -> None:
+    It stays the log that it was at first: in one epoch, with all that was seen of it. Of another one nothing
+    is read (LogReplaced).
+    """
+
+    def __init__(self, dsn: str, epoch: str | None = None) -> None:
+        """`epoch` is the log's, as the rest of this process knows it; None where nothing rests on that."""
         self._dsn = dsn
+        self._epoch = epoch
+        self._witness: tuple[int, bytes | None] = (0, None)
         self._connection: AsyncConnection[Row] | None = None
         self._in_reach = True
 
@@ -211,16 +229,39 @@ class PostgresEventLog:
                     async with connection.transaction():
                         await connection.execute(LOCK, [APPEND_LOCK])
                         if writes.events:
-                            return await _find_events(connection, writes.events)
+                            return await self._find_events(connection, writes.events)
                         return await _find_outcomes(connection, writes)
                 except psycopg.errors.LockNotAvailable:
                     await _end_long_holders(connection)
+
+    @property
+    def witness_position(self) -> int:
+        """The position of the last event that was seen of the log, 0 before there was one."""
+        return self._witness[0]
+
+    def saw(self, position: int, state: bytes) -> None:
+        """Remember the last event that this process has read or appended."""
+        self._witness = position, state
+
+    def testify(self, epoch: str, state: bytes | None) -> None:
+        """Compare the log's epoch, and what stands at the witness's position. Raises LogReplaced."""
+        if epoch != self._epoch or state != self._witness[1]:
+            raise LogReplaced
 
     def lose(self) -> None:
         """Drop the connection; what it had not committed the server rolls back."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.pgconn.finish()
+
+    async def _find_events(
+        self, connection: AsyncConnection[Row], events: Sequence[NewEvent]
+    ) -> Sequence[int] | None:
+        found = await _find_events(connection, events)
+        if found is None:
+            return None
+        self.saw(*found[-1])
+        return [position for position, _ in found]
 
     async def _connect(self) -> AsyncConnection[Row]:
         connection = await AsyncConnection.connect(
@@ -232,6 +273,12 @@ class PostgresEventLog:
             application_name="ticketing-append",
         )
         await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        cursor = await connection.execute(EPOCH)
+        ((has_moved, epoch),) = await cursor.fetchall()
+        self._epoch = self._epoch or epoch
+        if has_moved or epoch != self._epoch:
+            connection.pgconn.finish()
+            raise LogReplaced
         return connection
 
     @asynccontextmanager
@@ -277,7 +324,7 @@ class PostgresAppend:
             async with self._connection.pipeline():
                 await execute(BEGIN)
                 await execute(LOCK, [APPEND_LOCK])
-                clock = await execute(CLOCK, binary=True)
+                clock = await execute(CLOCK, [Int8(self._log.witness_position)], binary=True)
                 events = await self._select_newer(wanted.streams)
                 if wanted.keys:
                     callers, keys = zip(*wanted.keys, strict=True)
@@ -288,10 +335,12 @@ class PostgresAppend:
         except psycopg.errors.LockNotAvailable:
             await self.give_up()
             raise
-        ((clock_now, position, last_state),) = await clock.fetchall()
+        ((clock_now, position, last_state, epoch, witness),) = await clock.fetchall()
+        self._log.testify(epoch, witness)
         now = clock_now.astimezone(UTC)  # in the server's zone, hours could be skipped when adding to it
         if last_state is not None:
             now = max(now, codec.read_form(last_state).recorded_at + timedelta(microseconds=1))
+            self._log.saw(position, last_state)
         self.reading = Reading(
             now,
             position or 0,
@@ -371,9 +420,10 @@ class PostgresAppend:
 
     async def _insert(self, writes: Writes) -> Sequence[int]:
         execute = self._connection.execute
+        states = [_stored(event, writes) for event in writes.events]
         async with self._connection.pipeline():
             inserted = await execute(
-                *(_append_events(writes) if writes.events else (LAST_POSITION, None)), binary=True
+                *(_append_events(writes.events, states) if states else (LAST_POSITION, None)), binary=True
             )
             if writes.outcomes:
                 await execute(*_record_outcomes(writes))
@@ -383,7 +433,10 @@ class PostgresAppend:
             for known in writes.snapshots:
                 await execute(TAKE_SNAPSHOT, _snapshot(known))
             await execute("COMMIT")
-        return [position for (position,) in await inserted.fetchall()]
+        positions = [position for (position,) in await inserted.fetchall()]
+        if states:
+            self._log.saw(positions[-1], states[-1])
+        return positions
 
 
 def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
@@ -449,13 +502,12 @@ async def _end_long_holders(connection: AsyncConnection[Row]) -> None:
         log.warning("append_lock_taken_back", backends=len(ended))
 
 
-def _append_events(writes: Writes) -> tuple[LiteralString, list[Any]]:
-    events = writes.events
+def _append_events(events: Sequence[NewEvent], states: Sequence[bytes]) -> tuple[LiteralString, list[Any]]:
     return APPEND_EVENTS, [
         [event.stream.id for event in events],
         [event.version for event in events],
         [event.event.topic for event in events],
-        [_stored(event, writes) for event in events],
+        states,
     ]
 
 
@@ -501,7 +553,9 @@ def _may_have_committed(error: psycopg.Error) -> bool:
     return error.sqlstate.startswith(CONNECTION_LOST)
 
 
-async def _find_events(connection: AsyncConnection[Row], events: Sequence[NewEvent]) -> Sequence[int] | None:
+async def _find_events(
+    connection: AsyncConnection[Row], events: Sequence[NewEvent]
+) -> Sequence[tuple[int, bytes]] | None:
     cursor = await connection.execute(
         FIND_EVENTS, [[event.stream.id for event in events], [event.version for event in events]], binary=True
     )
@@ -511,7 +565,7 @@ async def _find_events(connection: AsyncConnection[Row], events: Sequence[NewEve
     for event, (_, state) in zip(events, rows, strict=True):
         if codec.read_form(state).command_id != event.command_id:
             return None
-    return [position for position, _ in rows]
+    return [(position, state) for position, state in rows]
 
 
 async def _find_outcomes(connection: AsyncConnection[Row], writes: Writes) -> Sequence[int] | None:

@@ -14,9 +14,10 @@ import msgspec
 
 from aggregates.errors import TokenInvalid
 from aggregates.ids import ConcertCode, TokenId, UserId
+from infrastructure.epochs import Epochs
 
 SIGNED_TOKEN_BYTES_MAX = 1_024
-"""Ours are about 350 bytes long; what is longer is not worth an HMAC."""
+"""Ours are about 400 bytes long; what is longer is not worth an HMAC."""
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -28,6 +29,8 @@ class Claims(msgspec.Struct, frozen=True):
     jti: TokenId
     iat: float
     """When the token was issued, in seconds since 1970, with microseconds."""
+    epoch: str = ""
+    """Of the log in which it was issued; tokens from before there were several do not say it."""
 
     @property
     def issued_at(self) -> datetime:
@@ -38,10 +41,12 @@ class Claims(msgspec.Struct, frozen=True):
 class TokenSigner:
     """Signs with the first secret, accepts all: so that a secret can be changed while tokens are out."""
 
-    def __init__(self, secrets: Sequence[bytes]) -> None:
+    def __init__(self, secrets: Sequence[bytes], epochs: Epochs) -> None:
         keys = [(_header(secret), secret) for secret in secrets]
         self._signing_header, self._signing_secret = keys[0]
         self._secrets = dict(keys)
+        self.epochs = epochs
+        """Of the log that the tokens speak of."""
         self._decode = msgspec.json.Decoder(Claims).decode
 
     def sign(self, claims: Claims) -> str:
@@ -50,7 +55,10 @@ class TokenSigner:
         return (signed + b"." + _signature(self._signing_secret, signed)).decode()
 
     def verify(self, signed_token: str) -> Claims:
-        """Return the claims of a token that one of our secrets signed. Raises TokenInvalid."""
+        """Return the claims of a token that one of our secrets signed, and whose issuing is in the log.
+
+        Raises TokenInvalid and TokenLost.
+        """
         if len(signed_token) > SIGNED_TOKEN_BYTES_MAX or not signed_token.isascii():
             raise TokenInvalid
         signed, _, signature = signed_token.encode().rpartition(b".")
@@ -59,9 +67,12 @@ class TokenSigner:
         if secret is None or not hmac.compare_digest(signature, _signature(secret, signed)):
             raise TokenInvalid
         try:
-            return self._decode(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+            claims = self._decode(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         except ValueError:  # not base64, not UTF-8, not JSON, or not these claims
             raise TokenInvalid from None
+        if claims.epoch != self.epochs.current:
+            self.epochs.require_kept(claims.epoch, claims.iat)
+        return claims
 
 
 def _header(secret: bytes) -> bytes:

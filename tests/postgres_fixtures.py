@@ -66,7 +66,7 @@ CLEAR: LiteralString = """
             SELECT format('%I.%I', schemaname, tablename)
             FROM pg_tables
             WHERE schemaname NOT IN ('information_schema', 'pg_catalog')
-              AND tablename NOT IN ('log_identity', 'migrations')
+              AND tablename NOT IN ('log_epochs', 'migrations')
               AND tablename NOT IN ('projection_checkpoints', 'projection_schemas')
         LOOP
             EXECUTE format('SELECT EXISTS (SELECT FROM %s)', place) INTO is_filled;
@@ -80,6 +80,8 @@ CLEAR: LiteralString = """
     END
     $$;
     SELECT setval('ticketing.ticketing_events_notification_id_seq', 1, false);
+    DELETE FROM ticketing.log_epochs WHERE number > 1;
+    UPDATE ticketing.log_epochs SET whereabouts = '{}';
     DELETE FROM ticketing.projection_checkpoints;
     INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position)
     SELECT projection, version, 0, 0 FROM ticketing.projection_schemas;

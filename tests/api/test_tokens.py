@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 
 from aggregates.errors import TokenInvalid
 from aggregates.ids import ConcertCode, TokenId, UserId
+from infrastructure.epochs import Epoch, Epochs
 from infrastructure.tokens import SIGNED_TOKEN_BYTES_MAX, Claims, TokenSigner
 from tests.api.conftest import Start
 
 SECRET: Final = b"a secret of more than sixty-four bytes, so that HS512 would take it, too"
 OTHER: Final = b"another secret that is as long as this, and as good as any other that is"
-SIGNER: Final = TokenSigner([SECRET])
+EPOCHS: Final = Epochs([Epoch(1, UUID("6f1c8b9e-2f60-4a55-9d5c-0c8f2a7f5e11"), 0, None, 1)])
+SIGNER: Final = TokenSigner([SECRET], EPOCHS)
 CLAIMS: Final = Claims(
     UserId(UUID("2ca587d1-670e-4066-a42e-cac8f6bc4a1a")),
     ConcertCode("SPRING-27"),
     4_211,
     TokenId(UUID("0b7b6dc1-5b5c-4b0e-9e0e-4f6d2f6f8a55")),
     1_790_000_000.123456,
+    EPOCHS.current,
 )
 SIGNED: Final = SIGNER.sign(CLAIMS)
 HEADER: Final = jwt.get_unverified_header(SIGNED)
@@ -38,6 +41,7 @@ claims = st.builds(
     queue_number=st.integers(1, 10**9),
     jti=st.uuids(),
     iat=moments.map(datetime.timestamp),
+    epoch=st.sampled_from(["", EPOCHS.current]),
 )
 
 
@@ -66,6 +70,7 @@ def test_another_reader_reads_what_we_sign(shown: Claims) -> None:
         "queue_number": shown.queue_number,
         "jti": str(shown.jti),
         "iat": shown.iat,
+        "epoch": shown.epoch,
     }
     assert len(signed) < SIGNED_TOKEN_BYTES_MAX / 2
 
@@ -85,7 +90,7 @@ def test_when_a_token_was_issued_is_kept_to_the_microsecond(issued_at: datetime)
 def test_the_header_says_how_it_is_signed_and_with_which_key() -> None:
     assert {"alg": "HS256", "typ": "JWT"}.items() <= HEADER.items()
     assert len(HEADER["kid"]) == 8
-    assert jwt.get_unverified_header(TokenSigner([OTHER]).sign(CLAIMS))["kid"] != HEADER["kid"]
+    assert jwt.get_unverified_header(TokenSigner([OTHER], EPOCHS).sign(CLAIMS))["kid"] != HEADER["kid"]
 
 
 @given(st.integers(0, len(SIGNED) - 1), st.characters(codec="ascii"))
@@ -128,9 +133,9 @@ def test_a_token_of_another_key_id_is_refused() -> None:
 
 def test_a_token_with_other_claims_is_refused() -> None:
     whole = msgspec.to_builtins(CLAIMS)
-    for name in whole:
+    for name in whole.keys() - {"epoch"}:
         refused(foreign({other: value for other, value in whole.items() if other != name}))
-    for wrong in ({"sub": "ann"}, {"queue_number": "1"}, {"queue_number": 1.5}, {"concert": None}):
+    for wrong in ({"sub": "ann"}, {"queue_number": "1"}, {"queue_number": 1.5}, {"concert": None}, {"epoch": 1}):
         refused(foreign({**whole, **wrong}))
     assert SIGNER.verify(foreign({**whole, "more": 1})) == CLAIMS
 
@@ -142,13 +147,13 @@ def test_a_token_without_end_is_refused_before_it_is_checked() -> None:
 
 
 def test_of_two_secrets_the_first_signs_and_both_verify() -> None:
-    changing = TokenSigner([OTHER, SECRET])
+    changing = TokenSigner([OTHER, SECRET], EPOCHS)
     assert changing.verify(SIGNED) == CLAIMS
     fresh = changing.sign(CLAIMS)
-    assert fresh == TokenSigner([OTHER]).sign(CLAIMS)
+    assert fresh == TokenSigner([OTHER], EPOCHS).sign(CLAIMS)
     assert changing.verify(fresh) == CLAIMS
     refused(fresh)
-    refused(SIGNED, TokenSigner([OTHER]))
+    refused(SIGNED, TokenSigner([OTHER], EPOCHS))
 
 
 def test_tokens_that_are_out_stay_good_while_the_secret_is_changed(start: Start) -> None:

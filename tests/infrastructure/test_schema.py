@@ -74,10 +74,10 @@ def test_a_database_that_was_migrated_is_current(empty_dsn: str) -> None:
 
 def test_migrating_again_changes_nothing(dsn: str) -> None:
     before = described(dsn, "ticketing")
-    epoch = rows(dsn, "SELECT epoch FROM ticketing.log_identity")
+    epoch = rows(dsn, "SELECT epoch FROM ticketing.log_epochs")
     assert migrate(dsn) == []
     assert described(dsn, "ticketing") == before
-    assert rows(dsn, "SELECT epoch FROM ticketing.log_identity") == epoch
+    assert rows(dsn, "SELECT epoch FROM ticketing.log_epochs") == epoch
 
 
 def test_step_by_step_gives_the_same_as_all_at_once(empty_dsn: str, dsn: str) -> None:
