@@ -73,6 +73,9 @@ SEAT_MAPS_BYTES_MAX = 64 * 1024 * 1024
 
 T = TypeVar("T")
 
+Show = Callable[[], None]
+"""Puts on the board what was read for it."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -355,7 +358,11 @@ class Board:
         return connection
 
     async def _refresh(self, connection: AsyncConnection[Any]) -> None:
-        """Read in one snapshot what has changed since the last one."""
+        """Read in one snapshot what has changed since the last one, and only then show it, all at once.
+
+        Nobody who asks meanwhile sees more than the positions say: their next read may go elsewhere.
+        """
+        changes: list[Show] = []
         async with connection.transaction():
             await lock_versions(connection)
             log_end = await self._read_clock_and_end(connection)
@@ -363,14 +370,16 @@ class Board:
             if any(reached[name] < position for name, position in self.positions.items()):
                 self._start_over()
             if reached["concerts"] != self.positions["concerts"]:
-                await self._refresh_concerts(connection)
+                changes.append(await self._read_concerts(connection))
             if reached[self.SEAT_MAP] != self.positions[self.SEAT_MAP]:
-                await self._refresh_performances(connection)
+                changes.append(await self._read_performances(connection))
             if reached[self.QUEUE] != self.positions[self.QUEUE]:
-                await self._refresh_lines(connection)
+                changes.append(await self._read_lines(connection))
             if (now := asyncio.get_running_loop().time()) >= self._admissions_at:
                 self._admissions_at = now + ADMISSIONS_EVERY_S
-                await self._refresh_admissions(connection)
+                changes.append(await self._read_admissions(connection))
+        for show in changes:
+            show()
         self.positions = dict(reached)
         self._log_end = log_end
         self._refreshes += 1
@@ -395,43 +404,65 @@ class Board:
         self._clock_offset = now - _monotonic()
         return int(log_end)
 
-    async def _refresh_concerts(self, connection: AsyncConnection[Any]) -> None:
+    async def _read_concerts(self, connection: AsyncConnection[Any]) -> Show:
         found = await concerts.changed_since(connection, self.positions["concerts"])
-        for concert in found.value:
-            self._concerts[concert.code] = concert
-            self._line(concert.code).sales = "OPEN" if concert.sales_open else "CLOSED"
 
-    async def _refresh_performances(self, connection: AsyncConnection[Any]) -> None:
+        def show() -> None:
+            for concert in found.value:
+                self._concerts[concert.code] = concert
+                self._line(concert.code).sales = "OPEN" if concert.sales_open else "CLOSED"
+
+        return show
+
+    async def _read_performances(self, connection: AsyncConnection[Any]) -> Show:
         found = await seat_map.performances_changed_since(connection, self.positions[self.SEAT_MAP])
-        for performance in found.value:
-            self._performances.setdefault(performance.code, {})[performance.performance] = performance
 
-    async def _refresh_lines(self, connection: AsyncConnection[Any]) -> None:
+        def show() -> None:
+            for performance in found.value:
+                self._performances.setdefault(performance.code, {})[performance.performance] = performance
+
+        return show
+
+    async def _read_lines(self, connection: AsyncConnection[Any]) -> Show:
         since = self.positions[self.QUEUE]
-        for line in (await queue.lines_changed_since(connection, since)).value:
-            known = self._line(line.code)
-            known.issued, known.head, known.active = line.issued, line.head, line.active
-            known.seats_left = line.seats_left
-            known.forget_passed()
-        if since == 0:
-            await self._start_tokens(connection)
-        else:
-            await self._refresh_tokens(connection, since)
+        lines = (await queue.lines_changed_since(connection, since)).value
+        show_tokens = await (self._read_tokens(connection, since) if since else self._read_start(connection))
 
-    async def _start_tokens(self, connection: AsyncConnection[Any]) -> None:
-        active = await queue.active_tokens(connection)
-        self._active = {token.token_id: token for token in active.value}
-        for leaver in (await queue.early_leavers(connection)).value:
-            self._line(leaver.code).leave(leaver.queue_number)
+        def show() -> None:
+            for line in lines:
+                known = self._line(line.code)
+                known.issued, known.head, known.active = line.issued, line.head, line.active
+                known.seats_left = line.seats_left
+                known.forget_passed()
+            show_tokens()
 
-    async def _refresh_tokens(self, connection: AsyncConnection[Any], since: int) -> None:
+        return show
+
+    async def _read_start(self, connection: AsyncConnection[Any]) -> Show:
+        active = (await queue.active_tokens(connection)).value
+        leavers = (await queue.early_leavers(connection)).value
+
+        def show() -> None:
+            self._active = {token.token_id: token for token in active}
+            for leaver in leavers:
+                self._line(leaver.code).leave(leaver.queue_number)
+
+        return show
+
+    async def _read_tokens(self, connection: AsyncConnection[Any], since: int) -> Show:
+        changed: list[TokenFound] = []
         while True:
-            changed = await queue.tokens_changed_since(connection, since, limit=CHANGED_TOKENS_MAX)
-            for token in changed.value:
+            found = await queue.tokens_changed_since(connection, since, limit=CHANGED_TOKENS_MAX)
+            changed += found.value
+            if len(found.value) < CHANGED_TOKENS_MAX:
+                break
+            since = changed[-1].changed_position
+
+        def show() -> None:
+            for token in changed:
                 self._note(token)
-            if len(changed.value) < CHANGED_TOKENS_MAX:
-                return
-            since = changed.value[-1].changed_position
+
+        return show
 
     def _note(self, token: TokenFound) -> None:
         if token.status is TokenStatus.ACTIVE:
@@ -441,16 +472,20 @@ class Board:
         if token.activated_at is None:
             self._line(token.code).leave(token.queue_number)
 
-    async def _refresh_admissions(self, connection: AsyncConnection[Any]) -> None:
+    async def _read_admissions(self, connection: AsyncConnection[Any]) -> Show:
         now = self.now()
         admissions = await queue.admissions_since(connection, now - ADMISSIONS_WINDOW)
         rates = {entry.code: entry for entry in admissions.value}
-        for line in self._lines.values():
-            entry = rates.get(line.code)
-            line.seconds_per_admission = None
-            if entry is not None:
-                span_s = max(1.0, (now - entry.first_at).total_seconds())
-                line.seconds_per_admission = span_s / entry.activated
+
+        def show() -> None:
+            for line in self._lines.values():
+                entry = rates.get(line.code)
+                line.seconds_per_admission = None
+                if entry is not None:
+                    span_s = max(1.0, (now - entry.first_at).total_seconds())
+                    line.seconds_per_admission = span_s / entry.activated
+
+        return show
 
     def _line(self, code: ConcertCode) -> Line:
         return self._lines.setdefault(code, Line(code))

@@ -1,5 +1,6 @@
 """The board that waiting users are answered from: what it counts, how old it may be, how it is made anew."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
@@ -100,6 +101,24 @@ def test_the_board_is_as_fresh_as_promised(api: Api) -> None:
             )
             ages.append(time.monotonic() - started)
     assert median(ages) < 0.35
+
+
+def test_nobody_sees_more_of_the_board_than_its_positions_say(api: Api) -> None:
+    """Their next read may go to another process, which shows exactly what those positions say."""
+    sale = api.given_sale()
+    sale.given_waiting().when_asking().then(200)
+    board, shown = api.service.services.board, set[tuple[int, int]]()
+
+    async def watch() -> None:
+        while (line := board.line(ConcertCode(sale.code))) is not None and line.issued < 6:
+            shown.add((board.positions[board.QUEUE], line.issued))
+            await asyncio.sleep(0)
+
+    watching = api.service.start(watch())
+    for _ in range(5):
+        sale.given_waiting().when_asking().then(200)
+    watching.result(10)
+    assert len({position for position, _ in shown}) == len(shown)
 
 
 def test_a_board_that_lost_its_connection_makes_another(start: Start) -> None:
