@@ -247,15 +247,22 @@ class Buyer:
             call = await ask(kind, method, path, body, key=key, **about)
         if key is not None and self._client.chance(0.1):
             await ask(kind, method, path, body, key=key, **about)
-        if key is not None and body and self._client.chance(0.03):
-            await ask(kind, method, path, _another(body), key=key, **about)
+        another = _another(kind, body)
+        if key is not None and another is not None and self._client.chance(0.04):
+            await ask(kind, method, path, another, key=key, **about)
         return call
 
 
-def _another(body: dict[str, Any]) -> dict[str, Any]:
-    """A well-formed body that asks for something else."""
-    if "amount" in body:
-        return {**body, "amount": body["amount"] + 1}
-    if "seat_numbers" in body:
-        return {**body, "seat_numbers": [*body["seat_numbers"], 99]}
-    return {**body, "name": "Another"} if "user_id" in body else {**body, "amount": 1}
+def _another(kind: str, body: Any) -> dict[str, Any] | None:
+    """A well-formed body that asks for something else, None where there is none."""
+    match kind:
+        case "charge":
+            return {**body, "amount": body["amount"] + 1}
+        case "pay":
+            return {**body, "amount": 1}
+        case "reserve":
+            return {**body, "seat_numbers": [*body["seat_numbers"], 99]}
+        case "register":
+            return {**body, "name": "Another"}
+        case _:
+            return None
