@@ -1,0 +1,115 @@
+"""`python -m tests.faults`: break the product for a while, and see whether it keeps its word."""
+
+import argparse
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.faults import verdict
+from tests.faults.product import Product
+from tests.faults.run import NotRecovered, Run, by_kind
+from tests.histories import Recorder, Target, run_load
+
+
+class Outcome(NamedTuple):
+    """What a run came to."""
+
+    report: Sequence[str]
+    complaints: Sequence[str]
+
+
+def main() -> None:
+    """Run, print the report, and end with 1 where something was not as promised; then all is kept."""
+    asked = _arguments()
+    folder = Path(tempfile.mkdtemp(prefix="ticketing-faults-"))
+    folder.chmod(0o711)  # root has PostgreSQL run by another account
+    try:
+        outcome = asyncio.run(_run(folder, asked.seconds, asked.seed))
+    except BaseException:
+        print(f"seed {asked.seed}: everything is kept in {folder}", flush=True)  # noqa: T201 (the report)
+        raise
+    print("\n".join([f"seed {asked.seed}", *outcome.report]))  # noqa: T201 (the report)
+    if outcome.complaints:
+        print("\n".join(["", *outcome.complaints, f"seed {asked.seed}: everything is kept in {folder}"]))  # noqa: T201 (the report)
+        sys.exit(1)
+    shutil.rmtree(folder)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="how long the load goes on")
+    parser.add_argument("--seed", default="1", help="draws the load, the faults and their moments")
+    return parser.parse_args()
+
+
+async def _run(folder: Path, seconds: float, seed: str) -> Outcome:
+    """Load the product, break it meanwhile, and judge what is left."""
+    _end_in_order_on_sigterm()
+    complaints: list[str] = []
+    async with Product(folder) as product:
+        run = Run(product, seed, _say)
+        recorder = Recorder(folder / "history.jsonl")
+        try:
+            with recorder:
+                await _load_and_strike(run, product, recorder, seconds, seed)
+        except* NotRecovered as failure:
+            complaints += map(str, failure.exceptions)
+        else:
+            complaints += await _judge(run, product, recorder)
+        finally:
+            _keep_logs(product)
+        if complaints:
+            verdict.keep_log(product.dsn, folder / "log.jsonl")
+    calls = len(recorder.calls)
+    told = sum(1 for call in recorder.calls if call.status is not None)
+    asked = sum(len(probe.done) for probe in run.probes)
+    return Outcome(
+        [
+            *verdict.table(run, by_kind(run.faults)),
+            f"{len(run.faults)} faults; {calls} calls, {told} of them answered; {asked} probes",
+        ],
+        complaints,
+    )
+
+
+def _end_in_order_on_sigterm() -> None:
+    """Leave no process behind; as after Ctrl-C, for which asyncio cares."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+
+
+async def _load_and_strike(run: Run, product: Product, recorder: Recorder, seconds: float, seed: str) -> None:
+    deadline = time.monotonic() + seconds
+    target = Target(product.urls, product.admin_key)
+    async with run.probing(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(run_load(target, seed=seed, seconds=seconds, recorder=recorder))
+        tasks.create_task(run.strike_until(deadline))
+
+
+async def _judge(run: Run, product: Product, recorder: Recorder) -> Sequence[str]:
+    return [
+        *verdict.slow(run),
+        *await verdict.unbalanced(run.probes),
+        *verdict.undocumented(recorder.history),
+        *verdict.unsound(product),
+    ]
+
+
+def _keep_logs(product: Product) -> None:
+    """Beside the others: the disk that they are on ends with the product."""
+    shutil.copytree(product.postgres_logs, product.logs / "up", dirs_exist_ok=True)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (the report)
+
+
+if __name__ == "__main__":
+    main()

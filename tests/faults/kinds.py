@@ -1,0 +1,323 @@
+"""What can be done to the product. Each fault lasts as long as its context; a blow is over at once.
+
+All chance comes from the generator that a fault is given, so that a seed always draws the same.
+"""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, LiteralString, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection
+
+from infrastructure.event_log import APPEND_LOCK
+from infrastructure.leader import lock_id
+from tests.faults.product import ROLE_BESIDE, Product
+from tests.faults.traps import APPEND, PROJECTOR, CutAfter, HoldAt
+from tests.infrastructure.proxy import Fault as OnCommit
+from tests.infrastructure.proxy import Passing
+from workers.timer import ROLE as TIMER
+
+SPRINGS_WITHIN_S: Final = 5.0
+"""So long a trap waits for its prey: appends come all the time, but not while something else recovers."""
+
+CUTS_MAX: Final = 8
+STRANGERS_MAX: Final = 400
+FILL_EVERY_S: Final = 0.05
+
+OURS: LiteralString = """
+    SELECT application_name, pid FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND application_name LIKE 'ticketing-%'
+    ORDER BY application_name, backend_start
+"""
+
+CUT: LiteralString = "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid"
+
+CUT_HOLDER: LiteralString = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s
+"""
+
+WHOSE: LiteralString = """
+    SELECT usename FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s
+"""
+
+NO_SPACE: LiteralString = """
+    CREATE SCHEMA IF NOT EXISTS faults;
+    CREATE OR REPLACE FUNCTION faults.no_space() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+    END $$;
+    CREATE TRIGGER no_space BEFORE INSERT ON ticketing.ticketing_events
+        FOR EACH STATEMENT EXECUTE FUNCTION faults.no_space()
+"""
+
+SPACE: LiteralString = "DROP TRIGGER no_space ON ticketing.ticketing_events"
+
+
+class Struck(NamedTuple):
+    """What a fault did."""
+
+    detail: str
+    hit: frozenset[int]
+    """The API processes whose callers have to wait: others wait 3 s at most."""
+
+
+NOBODY: Final = frozenset[int]()
+EVERYBODY: Final = frozenset({1, 2})
+
+
+class Kind(NamedTuple):
+    """A kind of fault."""
+
+    strike: Callable[[Product, random.Random], AbstractAsyncContextManager[Struck]]
+    lasts_s: tuple[float, float] = (0.0, 0.0)
+    """Between so long and so long."""
+    possible: Callable[[Product], bool] = lambda _: True
+
+
+@asynccontextmanager
+async def kill_worker(command: str, product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Kill one of the two, without a word."""
+    number = chance.choice([1, 2])
+    product.signal(f"{command}-{number}", signal.SIGKILL)
+    yield Struck(f"{command}-{number}", frozenset({number}) if command == "api" else NOBODY)
+
+
+@asynccontextmanager
+async def kill_supervisor(product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Kill `up`: what it ran has nobody any more, and it is started again."""
+    product.signal("up", signal.SIGKILL)
+    yield Struck("up", EVERYBODY)
+
+
+@asynccontextmanager
+async def end_postgres(number: signal.Signals, product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Kill the server, or have it stop cleanly; `up` starts it again."""
+    product.signal("postgres", number)
+    yield Struck(number.name, EVERYBODY)
+
+
+@asynccontextmanager
+async def kill_session(product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Kill one session's process: the server then ends all others, and recovers."""
+    async with _connected(product) as connection:
+        sessions = await (await connection.execute(OURS)).fetchall()
+        application, pid = chance.choice(sessions)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    yield Struck(application, EVERYBODY)
+
+
+@asynccontextmanager
+async def cut_sessions(product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Have the server end some of all sessions."""
+    share = chance.choice([0.2, 0.5, 1.0])
+    cut = 0
+    async with _connected(product) as connection:
+        sessions = [pid for _, pid in await (await connection.execute(OURS)).fetchall()]
+        chosen = [pid for pid in sessions if chance.random() < share]
+        await connection.execute(CUT, [chosen])
+        cut = len(chosen)
+    yield Struck(f"{cut} sessions", EVERYBODY)
+
+
+@asynccontextmanager
+async def cut_holders(lock: int, product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Have the server end whoever holds this lock, several times, wherever their statements are."""
+    cut = 0
+    async with _connected(product) as connection:
+        for _ in range(chance.randint(1, CUTS_MAX)):
+            await asyncio.sleep(chance.uniform(0, 0.03))
+            cut += len(await (await connection.execute(CUT_HOLDER, [lock])).fetchall())
+    yield Struck(f"{cut} sessions", EVERYBODY)
+
+
+@asynccontextmanager
+async def cut_between_statements(product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Cut an append's connection after a number of messages."""
+    for _ in range(chance.randint(1, CUTS_MAX)):
+        await _sprung(product, CutAfter(APPEND, chance.randrange(40)))
+    yield Struck("", frozenset({2}))
+
+
+@asynccontextmanager
+async def meet_commits(
+    fault: OnCommit, times_max: int, product: Product, chance: random.Random
+) -> AsyncIterator[Struck]:
+    """Let something happen to the next COMMITs of appends."""
+    faults = chance.randint(1, times_max)
+    product.proxy.faults_of = APPEND
+    product.proxy.faults.extend([fault] * faults)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SPRINGS_WITHIN_S):
+            while product.proxy.faults:  # noqa: ASYNC110 (the proxy tells no one)
+                await asyncio.sleep(FILL_EVERY_S)
+    product.proxy.faults.clear()
+    yield Struck(f"{faults} COMMITs", frozenset({2}))
+
+
+@asynccontextmanager
+async def fill_disk(product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Leave no space for data, nor for what is logged; or at least have every append told so."""
+    if product.disk.is_own:
+        product.disk.fill()
+        try:
+            yield Struck("a small disk", EVERYBODY)
+        finally:
+            product.disk.clear()
+        return
+    async with _connected(product) as connection:
+        await connection.execute(NO_SPACE)
+    try:
+        yield Struck("told of appends", EVERYBODY)
+    finally:
+        async with _connected(product) as connection:
+            await connection.execute(SPACE)
+
+
+@asynccontextmanager
+async def use_up_connections(product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Let a stranger have every connection that the server gives, also those that we had."""
+    strangers: list[AsyncConnection[Any]] = []
+    filling = asyncio.create_task(_fill(product, strangers))
+    async with _connected(product) as connection:
+        sessions = [pid for _, pid in await (await connection.execute(OURS)).fetchall()]
+        await _until_full(strangers)
+        await connection.execute(CUT, [sessions])
+    try:
+        yield Struck(f"{len(strangers)} connections", EVERYBODY)
+    finally:
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+        for stranger in strangers:
+            stranger.pgconn.finish()
+
+
+async def _fill(product: Product, strangers: list[AsyncConnection[Any]]) -> None:
+    while len(strangers) < STRANGERS_MAX:
+        try:
+            strangers.append(await product.connect())
+        except psycopg.OperationalError:
+            await asyncio.sleep(FILL_EVERY_S)
+
+
+async def _until_full(strangers: list[AsyncConnection[Any]]) -> None:
+    had = -1
+    while had < len(strangers):
+        had = len(strangers)
+        await asyncio.sleep(FILL_EVERY_S * 4)
+
+
+@asynccontextmanager
+async def stop(command: str, product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Stop a process wherever it is."""
+    name = f"{command}-{chance.choice([1, 2])}"
+    product.signal(name, signal.SIGSTOP)
+    try:
+        yield Struck(name, frozenset({int(name[-1])}) if command == "api" else NOBODY)
+    finally:
+        product.signal(name, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def stop_leader(product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Stop the timer that leads."""
+    async with _connected(product) as connection:
+        leader = await (await connection.execute(WHOSE, [lock_id(TIMER)])).fetchone()
+    name = "timer-2" if leader == (ROLE_BESIDE,) else "timer-1"
+    product.signal(name, signal.SIGSTOP)
+    try:
+        yield Struck(name, NOBODY)
+    finally:
+        product.signal(name, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def stop_at(
+    application: str, statement: str, product: Product, _: random.Random
+) -> AsyncIterator[Struck]:
+    """Stop a process in the middle of a transaction, with the locks that it has."""
+    stopped: list[str] = []
+
+    def stop_it(passing: Passing) -> None:
+        stopped.append(product.name_at(passing.port))
+        product.signal(stopped[0], signal.SIGSTOP)
+
+    trap = HoldAt(application, statement, stop_it)
+    await _sprung(product, trap)
+    try:
+        yield Struck(stopped[0] if stopped else "nobody", frozenset({2} if "api-2" in stopped else ()))
+    finally:
+        for name in stopped:
+            product.signal(name, signal.SIGCONT)
+        trap.release()
+
+
+@asynccontextmanager
+async def let_clocks_jump(product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Set the clocks of half of the processes forward or back, and later to what they were."""
+    which = chance.choice([0, 1])
+    seconds = chance.choice([-1, 1]) * chance.choice([2, 30, 600])
+    product.clocks[which].set_off(seconds)
+    try:
+        yield Struck(f"{seconds:+} s", NOBODY)
+    finally:
+        product.clocks[which].set_off(0)
+
+
+@asynccontextmanager
+async def _connected(product: Product) -> AsyncIterator[AsyncConnection[Any]]:
+    connection = await product.connect()
+    try:
+        yield connection
+    finally:
+        connection.pgconn.finish()
+
+
+async def _sprung(product: Product, trap: CutAfter | HoldAt) -> None:
+    """Set a trap, and wait until it has sprung."""
+    product.proxy.trap = trap
+    with suppress(TimeoutError):
+        await asyncio.wait_for(trap.sprung.wait(), SPRINGS_WITHIN_S)
+    product.proxy.trap = None
+
+
+_BRIEFLY: Final = (1.0, 4.0)
+_LONG_ENOUGH_TO_BE_MISSED: Final = (3.5, 8.0)
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "API killed": Kind(partial(kill_worker, "api")),
+    "projector killed": Kind(partial(kill_worker, "project")),
+    "timer killed": Kind(partial(kill_worker, "timer")),
+    "supervisor killed": Kind(kill_supervisor),
+    "PostgreSQL killed": Kind(partial(end_postgres, signal.SIGKILL)),
+    "PostgreSQL restarted": Kind(partial(end_postgres, signal.SIGINT)),
+    "PostgreSQL session killed": Kind(kill_session),
+    "sessions cut": Kind(cut_sessions),
+    "append cut by the server": Kind(partial(cut_holders, APPEND_LOCK)),
+    "append cut between statements": Kind(cut_between_statements),
+    "timer's leadership cut": Kind(partial(cut_holders, lock_id(TIMER))),
+    "COMMIT lost": Kind(partial(meet_commits, OnCommit.LOSE_COMMIT, 3)),
+    "acknowledgement lost": Kind(partial(meet_commits, OnCommit.LOSE_ACKNOWLEDGEMENT, 3)),
+    "silence from COMMIT on": Kind(partial(meet_commits, OnCommit.SILENCE, 1)),
+    "disk full": Kind(fill_disk, _BRIEFLY),
+    "connections used up": Kind(use_up_connections, _BRIEFLY),
+    "API stopped": Kind(partial(stop, "api"), _LONG_ENOUGH_TO_BE_MISSED),
+    "stopped with the append lock": Kind(
+        partial(stop_at, APPEND, "INSERT INTO ticketing.ticketing_events"), _LONG_ENOUGH_TO_BE_MISSED
+    ),
+    "projector stopped": Kind(partial(stop, "project"), _LONG_ENOUGH_TO_BE_MISSED),
+    "projector stopped with checkpoints": Kind(
+        partial(stop_at, PROJECTOR, "UPDATE ticketing.projection_checkpoints"),
+        _LONG_ENOUGH_TO_BE_MISSED,
+    ),
+    "timer stopped while it leads": Kind(stop_leader, _LONG_ENOUGH_TO_BE_MISSED),
+    "clocks jump": Kind(let_clocks_jump, _BRIEFLY, lambda product: product.can_jump),
+}

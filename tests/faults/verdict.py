@@ -1,0 +1,95 @@
+"""What a run came to: the log, the read models, and what was answered, held against one another."""
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, LiteralString
+
+import msgspec
+import psycopg
+
+from tests.cli.running_service import TICKETING
+from tests.faults.probes import Probe
+from tests.faults.product import Product
+from tests.faults.run import RECOVERY_S_MAX, WAIT_S_MAX, Fault, Run
+from tests.histories import History
+
+BUSY_S: Final = 2.0
+"""So much later than promised something may be on a machine that is busy with other things."""
+
+AUDIT_WITHIN_S: Final = 300
+DUMP_WITHIN_S: Final = 300
+
+LOG: LiteralString = """
+    SELECT json_build_object(
+        'position', notification_id, 'stream', originator_id, 'version', originator_version, 'topic', topic,
+        'state', convert_from(state, 'UTF8')::json
+    )::text
+    FROM ticketing.ticketing_events
+    ORDER BY notification_id
+"""
+
+
+def slow(run: Run) -> Iterator[str]:
+    """Tell where somebody waited too long, or something took too long to recover."""
+    for fault in run.faults:
+        if fault.recovery_s > RECOVERY_S_MAX + BUSY_S:
+            yield f"{fault.in_words}: well again after {fault.recovery_s:.1f} s only"
+        longest = run.longest_wait(fault)
+        if longest is not None and longest.ended - longest.began > WAIT_S_MAX + BUSY_S:
+            yield (
+                f"{fault.in_words}: a {longest.kind} of API {longest.api}, which was not hit, took "
+                f"{longest.ended - longest.began:.1f} s ({longest.refusals})"
+            )
+
+
+async def unbalanced(probes: Sequence[Probe]) -> Sequence[str]:
+    """Tell whose wallet has not exactly what was acknowledged."""
+    found = [(await probe.balance(), probe.acknowledged) for probe in probes]
+    return [
+        f"{acknowledged} won were acknowledged, {balance} are in the wallet"
+        for balance, acknowledged in found
+        if balance != acknowledged
+    ]
+
+
+def undocumented(history: History) -> Iterator[str]:
+    """Tell of answers that are never given, whatever happens: those of a defect."""
+    for call in history.calls:
+        if call.status is not None and call.status >= 500 and call.error in {None, "INTERNAL_ERROR"}:
+            yield f"{call.method} {call.path} at {call.sent:.2f} s was answered {call.status} {call.answer}"
+
+
+def unsound(product: Product) -> Iterator[str]:
+    """Have the audit replay the log and compare the read models."""
+    ended = subprocess.run(
+        [*TICKETING, "audit", "--json"],
+        env={**product.environment(product.clocks[0]), "DATABASE_URL": product.dsn},
+        capture_output=True,
+        text=True,
+        timeout=AUDIT_WITHIN_S,
+        check=False,
+    )
+    if ended.returncode != 0:
+        yield f"the audit ended with {ended.returncode}: {ended.stdout[-2_000:]} {ended.stderr[-500:]}"
+        return
+    report: Mapping[str, Any] = msgspec.json.decode(ended.stdout)
+    if not report["ok"] or report["read_models"]["different"]:
+        yield f"the audit found {report['breaches']}, and read models: {report['read_models']}"
+
+
+def keep_log(dsn: str, path: Path) -> None:
+    """Write the event log down, a line of JSON for each event."""
+    with psycopg.connect(dsn) as connection, connection.cursor("log") as cursor, path.open("w") as lines:
+        lines.writelines(f"{line}\n" for (line,) in cursor.execute(LOG))
+
+
+def table(run: Run, kinds: Mapping[str, Sequence[Fault]]) -> Iterator[str]:
+    """Tell of each kind how often it came, and what was slowest."""
+    yield "| fault | count | slowest wait of others (s) | slowest recovery (s) |"
+    yield "| --- | ---: | ---: | ---: |"
+    for kind, faults in kinds.items():
+        waits = [run.longest_wait(fault) for fault in faults]
+        slowest = max((wait.ended - wait.began for wait in waits if wait is not None), default=None)
+        recovery_s = max(fault.recovery_s for fault in faults)
+        yield f"| {kind} | {len(faults)} | {'' if slowest is None else f'{slowest:.1f}'} | {recovery_s:.1f} |"
