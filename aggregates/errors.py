@@ -318,10 +318,16 @@ class ValidationFailed(DomainError):
 
     @classmethod
     def of(cls, error: msgspec.ValidationError, words: Mapping[str, str] | None = None) -> Self:
-        """Name the field of which msgspec says `… - at `$.seats[0].price``; `words` are better ones."""
-        message, _, path = str(error).partition(" - at `")
+        """Name the field of which msgspec says `… - at `$.seats[0].price``; `words` are better ones.
+
+        The path stands last: before it a value may be quoted, and that may hold anything.
+        """
+        text = str(error)
+        message, told, path = text.rpartition(" - at `")
+        if not told:
+            return cls((words or {}).get(text, text))
         return cls(
-            (words or {}).get(message, message), path.rstrip("`").removeprefix("$").removeprefix(".") or None
+            (words or {}).get(message, message), path.removesuffix("`").removeprefix("$").removeprefix(".")
         )
 
 

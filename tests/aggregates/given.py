@@ -7,12 +7,13 @@
 All of it takes place on one day, by one clock: `at("12:05")`.
 """
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
 from uuid import UUID, uuid5
 
-from aggregates.errors import DomainError
+from aggregates.errors import DomainError, ValidationFailed
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PaymentId, PerformanceName, ReservationId, StartTime, TokenId, UserId
 from aggregates.stream import Aggregate
@@ -26,6 +27,12 @@ TODAY = date(2026, 3, 2)
 EVENING = StartTime("19:30")
 TONIGHT = PerformanceName("2026-03-02T19:30")
 CODE = ConcertCode("IU-2026")
+
+SENTENCES = re.compile(r"[A-Z](?=[a-z]| [a-z]).*\.")
+"""How a refusal speaks to people: `Someone else holds these seats. Choose others.`"""
+
+WORDS = re.compile(r"[a-z]+[ '][a-z].*[a-z]")
+"""What is wrong with one field, told after its name: `name one seat at least`."""
 
 _PEOPLE = UUID("00000000-0000-4000-8000-000000000000")
 ANN = UserId(uuid5(_PEOPLE, "Ann"))
@@ -90,6 +97,11 @@ class Outcome(NamedTuple, Generic[Answer]):
     answer: Answer | None
     refusal: DomainError | None
 
+    @property
+    def told(self) -> list[int]:
+        """The figures that the refusal tells people."""
+        return [int(figure) for figure in re.findall(r"\d+", str(self.refusal))]
+
     def then(self, *events: Event) -> None:
         """Exactly these events follow, in this order; `then()` says that nothing does."""
         assert self.refusal is None, f"refused: {self.refusal!r}"
@@ -109,9 +121,30 @@ class Outcome(NamedTuple, Generic[Answer]):
     ) -> None:
         """It is refused with this error, which carries these members and says when to try again."""
         assert self.refusal is not None, f"not refused, but: {self.answer!r}"
-        assert type(self.refusal) is error
-        assert self.refusal.members == members
-        assert self.refusal.retry_after_s == retry_after_s
+        assert_refused(self.refusal, error, retry_after_s, members)
+
+    def then_refused_for(self, field: str) -> None:
+        """It is refused because of this field, and says in words what is wrong with it."""
+        assert_refused_for(self.refusal, field)
+
+
+def assert_refused(
+    refusal: DomainError, error: type[DomainError], retry_after_s: int | None, members: dict[str, Any]
+) -> None:
+    """A refusal is of one kind, speaks in sentences, and carries members and whole seconds for programs."""
+    assert type(refusal) is error
+    assert SENTENCES.fullmatch(refusal.detail)
+    assert refusal.members == members
+    assert refusal.retry_after_s == retry_after_s
+    assert isinstance(refusal.retry_after_s, int | None)
+
+
+def assert_refused_for(refusal: object, field: str) -> None:
+    """Something is wrong with this field, and only with this."""
+    assert isinstance(refusal, ValidationFailed), f"not refused for {field}, but: {refusal!r}"
+    (error,) = refusal.members["errors"]
+    assert error["field"] == field
+    assert WORDS.fullmatch(error["message"])
 
 
 def given(aggregate: Aggregate[State], *past: Event | Recorded) -> Given[State]:
