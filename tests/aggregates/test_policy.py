@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aggregates.errors import ValidationFailed
 from aggregates.policy import OnInsufficientBalance, Policy, changed
-from tests.aggregates.given import at
+from tests.aggregates.given import assert_refused_for, at
 from tests.aggregates.strategies import moments
 
 
@@ -32,6 +32,12 @@ def test_times_are_kept_in_utc_whatever_offset_they_came_with() -> None:
     assert msgspec.to_builtins(policy)["sales_close_at"] == "2026-03-02T12:00:00Z"
     assert policy.sales_close_at is not None
     assert policy.sales_close_at.utcoffset() == timedelta(0)
+
+
+@pytest.mark.usefixtures("machine_elsewhere")
+def test_times_are_kept_in_utc_wherever_the_machine_stands() -> None:
+    policy = changed(Policy(), {"sales_open_at": "2026-03-02T12:00:00Z"})
+    assert msgspec.to_builtins(policy)["sales_open_at"] == "2026-03-02T12:00:00Z"
 
 
 @for_all(moments, st.integers(-14 * 60, 14 * 60))
@@ -75,6 +81,17 @@ def test_what_a_policy_cannot_be_is_refused_by_the_name_of_its_field(changes: di
         changed(Policy(), changes)
     (field,) = changes
     assert [error["field"] for error in refusal.value.members["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"max_actve": 5}, {"sales_open_at": "0001-01-01T00:00:00+09:00"}],
+    ids=["unknown", "too early"],
+)
+def test_what_is_wrong_with_a_field_is_told_in_words(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        changed(Policy(), changes)
+    assert_refused_for(refusal.value, *changes)
 
 
 @for_all(st.integers(-10, 4_000))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import example
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
@@ -360,6 +361,20 @@ def test_q7_a_waiting_user_is_told_their_place_and_when_to_ask_again() -> None:
     short.when(ask, 11).then_refused(TokenNotActive, place=1, retry_after_s=1)
     long = given(QUEUE, *a_line(QueueAdvanced(10, 10), waiting=1_000_010))
     long.when(ask, 500_000).then_refused(TokenNotActive, place=499_990, retry_after_s=200)
+
+
+@for_all(place=st.integers(1, 110_000), waiting=st.integers(1, 1_100_000))
+@example(place=501, waiting=600)
+@example(place=502, waiting=600)
+@example(place=1, waiting=5_001)
+def test_q7_a_waiting_user_asks_again_in_the_first_second_in_which_that_is_welcome(
+    place: int, waiting: int
+) -> None:
+    line = Queue(opened=True, issued=max(place, waiting))
+    retry_after_s = queue.still_waiting(line, place).retry_after_s
+    assert retry_after_s is not None
+    welcome_after_ms = queue.poll_after_ms(ahead=place - 1, waiting=line.waiting)
+    assert (retry_after_s - 1) * 1_000 < welcome_after_ms <= retry_after_s * 1_000
 
 
 @pytest.mark.parametrize("waiting", [1, 4_999, 5_000, 5_001, 9_999, 12_345, 100_000, 1_000_000])

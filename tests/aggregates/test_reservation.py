@@ -17,6 +17,7 @@ from aggregates.reservation import (
     ReservationExpired,
     ReservationOpened,
     ReservationPaymentFailed,
+    ReservationStatus,
 )
 from tests.aggregates.given import (
     ANN,
@@ -89,6 +90,23 @@ def test_p3_five_failed_payments_are_recorded_and_no_more(failures: int) -> None
         outcome.then(FAILED)
     else:
         outcome.then_refused(RateLimited, retry_after_s=5)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ([], ReservationStatus.OPEN),
+        ([FAILED], ReservationStatus.OPEN),
+        ([CONFIRMED], ReservationStatus.CONFIRMED),
+        ([ReservationExpired()], ReservationStatus.EXPIRED),
+        ([ReservationCancelled("left")], ReservationStatus.CANCELLED),
+        ([CONFIRMED, ReservationCancelled("refunded")], ReservationStatus.CANCELLED),
+    ],
+)
+def test_s3_a_reservation_stands_where_its_last_event_put_it(
+    end: list[ReservationEvent], status: ReservationStatus
+) -> None:
+    assert given(RESERVATION, OPENED, *end).state.status is status
 
 
 def test_s3_an_open_reservation_expires_once() -> None:

@@ -104,6 +104,10 @@ def test_q3_a_number_whose_token_has_not_been_issued_yet_is_neither_ended_nor_wa
     given(TOKEN).when(token.waits_with, 1).then_it_is(None)
 
 
+def test_q5_a_waiting_token_has_no_deadline_to_miss() -> None:
+    live_token(issued()).when(token.require_before_deadline, at("23:59")).then_it_may()
+
+
 def test_q5_a_waiting_token_waits_however_long() -> None:
     live_token(issued()).when(token.status, at("23:59")).then_it_is(TokenStatus.WAITING)
     live_token(issued()).when(token.end_of_time, at("23:59")).then()
@@ -189,6 +193,7 @@ def test_s4_seats_bought_before_count() -> None:
     owner = given(TOKEN, *bought(1, 2, visit=1), *bought(3, visit=2), issued(3, visit=3), activated())
     owner.when(buy, 1).then_it_may()
     owner.when(buy, 2).then_refused(SeatLimitExceeded)
+    assert owner.when(buy, 2).told == [4], "how many seats one may have"
 
 
 def test_s4_lapsed_and_released_holds_do_not_count() -> None:

@@ -125,6 +125,12 @@ def test_w2_a_charge_past_the_largest_balance_is_refused(balance: int, amount: i
         outcome.then_refused(BalanceLimitExceeded)
 
 
+def test_w2_a_refused_charge_tells_the_limits() -> None:
+    full = given(WALLET, WalletOpened(), WalletCharged(5_000))
+    assert full.when(charge, 9).told == [10, 1_000]
+    assert full.when(charge, 10).told == [5_000]
+
+
 def test_w2_a_refund_may_take_a_wallet_past_the_largest_balance() -> None:
     full = given(WALLET, WalletOpened(), WalletCharged(5_000), WalletRefunded(900, PAYMENT))
     assert full.state.balance == 5_900

@@ -27,7 +27,7 @@ from commands.command import Command
 from commands.ports import Hearing, KeyOfCaller, Known, Reading, Wanted, nothing_known
 from commands.unit_of_work import ServiceRules
 from infrastructure.in_memory_log import InMemoryEventLog
-from tests.aggregates.given import at
+from tests.aggregates.given import assert_refused, assert_refused_for, at
 
 SECOND = timedelta(seconds=1)
 
@@ -169,10 +169,14 @@ class Then(NamedTuple):
         self, error: type[DomainError], *, retry_after_s: int | None = None, **members: Any
     ) -> "Then":
         """The last command was refused with this error."""
-        assert type(self.outcome) is error, self.outcome
-        assert self.outcome.members == members
-        assert self.outcome.retry_after_s == retry_after_s
+        assert isinstance(self.outcome, DomainError), self.outcome
+        assert_refused(self.outcome, error, retry_after_s, members)
         return self
+
+    def then_refused_for(self, field: str) -> None:
+        """The last command was refused because of this field, and nothing was recorded."""
+        assert self.events == [], "refused with events"
+        assert_refused_for(self.outcome, field)
 
     def then_correlated(self, *correlation_ids: UUID) -> "Then":
         """The events, without those of the queue, belong to these visits, in order."""

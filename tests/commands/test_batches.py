@@ -1,12 +1,13 @@
 """What a batch makes of its commands: merged events for a queue, and neighbours kept apart."""
 
+from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from aggregates import queue, token, wallet
+from aggregates import concert, queue, token, wallet
 from aggregates.concert import SalesClosed
 from aggregates.errors import SeatAlreadyHeld, UserNotFound
 from aggregates.ids import ConcertCode, performance_name
@@ -20,16 +21,18 @@ from aggregates.queue import (
     SeatsWithdrawn,
     SlotsFreed,
 )
+from aggregates.stream import Stream
 from aggregates.wallet import WalletCharged
 from commands.batch import BATCH_EVENTS_MAX, MoreNeeded, Submission, decide
 from commands.charge_wallet import ChargeWallet
 from commands.command import Command, Handler
+from commands.open_wallet import OpenWallet
 from commands.ports import Wanted, nothing_known
 from commands.run_sale import CloseSales, OpenSales, PauseQueue
 from commands.table import HANDLERS
 from commands.unit_of_work import SNAPSHOT_EVERY, ServiceRules, UnitOfWork
 from tests.aggregates.given import ANN, BEN, CODE
-from tests.commands.sale import Sale, Then, given, on
+from tests.commands.sale import Sale, Then, given, keyed, on
 from tests.commands.steps import (
     CAT,
     PRICE,
@@ -160,6 +163,14 @@ def _breakable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_breakable")
 @pytest.mark.parametrize("error", [UserNotFound, ZeroDivisionError])
+def test_nor_does_it_where_it_came_first(error: type[Exception]) -> None:
+    sale = given(on_sale(), inside(ANN))
+    sale.when(Break(ANN, error), ChargeWallet(ANN, 3)).then_recorded(on(wallet.stream(ANN), WalletCharged(3)))
+    assert sale.sale.state(wallet.stream(ANN)).balance == 3
+
+
+@pytest.mark.usefixtures("_breakable")
+@pytest.mark.parametrize("error", [UserNotFound, ZeroDivisionError])
 def test_a_refusal_or_a_defect_answers_only_its_command_and_leaves_no_trace(error: type[Exception]) -> None:
     sale = given(on_sale(), inside(ANN))
     asked = sale.when(ChargeWallet(ANN, 1), Break(ANN, error), ChargeWallet(ANN, 3))
@@ -173,6 +184,14 @@ def test_the_last_commands_are_left_for_the_next_batch_when_one_grows_too_long()
     sale.when(*[ChargeWallet(ANN, 1)] * (BATCH_EVENTS_MAX + 2))
     appends = {event.recorded_at for event in sale.sale.log.events}
     assert len(appends) == 1 + 2
+
+
+def test_a_batch_takes_a_command_as_long_as_it_has_room_for_one_event() -> None:
+    sale = given(registered(ANN))
+    sale.when(*[ChargeWallet(ANN, 1)] * (BATCH_EVENTS_MAX + 1))
+    events = sale.sale.log.events
+    appends = [len(list(together)) for _, together in groupby(events, lambda event: event.recorded_at)]
+    assert appends == [1, BATCH_EVENTS_MAX, 1]
 
 
 def test_everything_that_a_batch_misses_is_asked_for_at_once() -> None:
@@ -194,6 +213,33 @@ def test_deciding_again_comes_to_the_same() -> None:
     first = decide([submission], reading, ServiceRules(), batch_id)
     again = decide([submission], reading, ServiceRules(), batch_id)
     assert (first.writes, first.states) == (again.writes, again.states)
+
+
+def test_an_event_names_the_command_that_caused_it_and_a_merged_one_its_batch() -> None:
+    log = Sale().log
+    announcing = Submission(announce(), uuid4(), uuid4())
+    opening = Submission(OpenWallet(ANN, None), uuid4(), uuid4())
+    streams: list[Stream[Any]] = [concert.stream(CODE), queue.stream(CODE), wallet.stream(ANN)]
+    reading = log.read(Wanted([nothing_known(stream) for stream in streams]))
+    batch_id = uuid4()
+    decided = decide([announcing, opening], reading, ServiceRules(), batch_id)
+    assert [
+        (event.stream.aggregate.kind, event.command_id, event.correlation_id, event.causation_id)
+        for event in decided.writes.events
+    ] == [
+        ("concert", announcing.command_id, announcing.command_id, announcing.causation_id),
+        ("wallet", opening.command_id, opening.command_id, opening.causation_id),
+        ("queue", batch_id, batch_id, batch_id),
+    ]
+
+
+def test_i1_an_outcome_is_recorded_in_the_name_of_its_command() -> None:
+    log = Sale().log
+    asking = keyed(ChargeWallet(ANN, 1))
+    submission = Submission(asking.command, uuid4(), uuid4(), asking.keyed)
+    reading = log.read(Wanted([nothing_known(wallet.stream(ANN))]))
+    (outcome,) = decide([submission], reading, ServiceRules(), uuid4()).writes.outcomes
+    assert (outcome.key, outcome.command_id) == (asking.keyed.key, submission.command_id)
 
 
 def test_a_stream_is_snapshotted_when_it_grows_past_a_multiple() -> None:

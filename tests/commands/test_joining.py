@@ -212,6 +212,13 @@ def test_q6_leaving_after_the_hold_has_lapsed_records_that_it_expired() -> None:
     )
 
 
+def test_s2_leaving_at_the_very_deadline_of_the_hold_records_that_it_expired() -> None:
+    at_its_deadline = given(on_sale(), inside(ANN), "12:04", reserve(ANN, 7), "12:09")
+    settled = [event.event for event in at_its_deadline.when(leave(ANN)).events]
+    assert SeatHoldExpired(reservation_of(ANN)) in settled
+    assert ReservationExpired() in settled
+
+
 def test_q6_nobody_leaves_twice() -> None:
     left = given(on_sale(), waiting(ANN), leave(ANN))
     left.when(leave(ANN)).then_refused(TokenEnded)

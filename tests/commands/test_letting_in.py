@@ -191,6 +191,12 @@ def test_l1_pausing_stops_letting_in_only() -> None:
     assert paused.when(let_in((2, BEN))).outcome == 1
 
 
+def test_l1_a_paused_gate_passes_not_even_a_number_whose_token_has_ended() -> None:
+    paused = line_of_three().and_then(leave(ANN), PauseQueue(CODE))
+    paused.when(let_in(*EVERYONE)).then()
+    assert paused.and_then(ResumeQueue(CODE)).when(let_in(*EVERYONE)).outcome == 2
+
+
 def test_what_is_decided_after_a_pause_sees_it() -> None:
     line_of_three().when(PauseQueue(CODE), let_in(*EVERYONE)).then(
         on(queue.stream(CODE), queue.QueuePaused())

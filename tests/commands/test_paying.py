@@ -293,6 +293,13 @@ def test_paying_without_a_reservation_is_refused() -> None:
     given(on_sale(), inside(ANN, balance=PRICE)).when(pay(ANN)).then_refused(ReservationNotOpen)
 
 
+def test_p1_a_reservation_that_was_named_is_paid_or_none() -> None:
+    """Ann's first reservation is released; naming it does not pay for the second, which is open."""
+    two = given(on_sale(), inside(ANN, balance=PRICE), reserve(ANN, 7), release(ANN), reserve(ANN, 8, nth=2))
+    two.when(pay(ANN, reservation_id=reservation_of(ANN))).then_refused(ReservationNotOpen)
+    two.and_then(pay(ANN, reservation_id=reservation_of(ANN, 2)))
+
+
 def test_paying_what_was_released_is_refused() -> None:
     holding_seat_7().and_then(release(ANN)).when(pay(ANN)).then_refused(ReservationNotOpen)
 

@@ -32,6 +32,7 @@ from tests.commands.steps import (
     pay,
     refund,
     reserve,
+    schedule,
     seat_stream,
     waiting,
     withdraw,
@@ -123,6 +124,13 @@ def test_p4_the_policy_as_it_then_stands_decides() -> None:
 def test_p4_nothing_is_refunded_once_the_performance_has_started() -> None:
     begun = bought(7, refund_until_s=None).and_then(SHOW_STARTS_AT)
     begun.when(refund(ANN)).then_refused(RefundNotAllowed)
+
+
+def test_p4_each_of_two_performances_of_a_day_has_its_own_deadline() -> None:
+    matinee = timedelta(hours=5, minutes=30)
+    two = bought(7).and_then(schedule(start_time="14:00"))
+    late = two.and_then(SHOW_STARTS_AT - DAY - matinee, refund(ANN))
+    assert late.sale.state(payment.stream(payment_of(ANN))).refunded
 
 
 def test_w2_a_refund_may_take_the_wallet_past_the_largest_balance() -> None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from aggregates import concert, queue
@@ -95,6 +96,30 @@ def test_a_plan_may_be_taken_over_and_else_is_fifty_seats() -> None:
     assert scheduled.when(like_it).outcome.seats == _plan(20)
     plain = SchedulePerformance(CODE, SHOW_DAY, StartTime("23:30"), None, None, None)
     assert scheduled.when(plain).outcome.seats == DEFAULT_SEATS
+
+
+def test_a_plan_that_is_written_out_comes_before_one_to_take_over() -> None:
+    scheduled = given(announce(), schedule(seats=20))
+    both = msgspec.structs.replace(
+        schedule(seats=5, start_time="21:30"), seats_from=SeatsFrom(SHOW_DAY, SHOW_TIME)
+    )
+    assert scheduled.when(both).outcome.seats == _plan(5)
+
+
+def test_a_plan_is_taken_over_from_the_one_performance_of_that_day_that_is_named() -> None:
+    two = given(announce(), schedule(seats=20), schedule(seats=5, start_time="21:30"))
+    like_the_late_one = SchedulePerformance(
+        CODE, SHOW_DAY, StartTime("23:30"), None, None, SeatsFrom(SHOW_DAY, StartTime("21:30"))
+    )
+    assert two.when(like_the_late_one).outcome.seats == _plan(5)
+
+
+def test_a_performance_is_scheduled_with_the_time_at_which_it_ends() -> None:
+    until_ten = msgspec.structs.replace(schedule(seats=20), end_time="22:00")
+    given(announce()).when(until_ten).then(
+        on_concert(PerformanceScheduled(SHOW_DAY, SHOW_TIME, "22:00", SHOW_STARTS_AT, _plan(20))),
+        on(queue.stream(CODE), SeatsAdded(20, {SHOW: 20})),
+    )
 
 
 def test_a_plan_is_taken_over_only_from_a_performance_that_there_is() -> None:

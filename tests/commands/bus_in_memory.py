@@ -1,0 +1,216 @@
+"""A command bus on a log in memory: troubles come when they are ordered, and waiting takes no time."""
+
+import asyncio
+import functools
+import selectors
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum, auto
+from types import TracebackType
+from typing import Any, ParamSpec, Self
+from uuid import UUID
+
+from commands.bus import Answer, CommandBus
+from commands.command import Command
+from commands.ports import (
+    Append,
+    Known,
+    LogReplaced,
+    LogUnavailable,
+    OutcomeUnknown,
+    VersionConflict,
+    Wanted,
+    Writes,
+)
+from commands.unit_of_work import ServiceRules
+from infrastructure.in_memory_log import InMemoryEventLog
+from tests.aggregates.given import at
+from tests.commands.sale import WithKey
+
+P = ParamSpec("P")
+
+
+class Trouble(Enum):
+    """What goes wrong with one step at the log."""
+
+    UNREACHABLE = auto()
+    """When it begins, or looks an append up."""
+    REPLACED = auto()
+    """Likewise: it is no longer the log that it was."""
+    CONFLICT = auto()
+    """When it commits, and so the others."""
+    DEFECT = auto()
+    LOST_COMMIT = auto()
+    """Nobody can tell, and nothing was recorded."""
+    LOST_ACKNOWLEDGEMENT = auto()
+    """Nobody can tell, and all was recorded."""
+
+
+class TroubledLog:
+    """A log in memory that has the troubles that are ordered. See `commands.ports.EventLog`."""
+
+    def __init__(self) -> None:
+        self.log = InMemoryEventLog(at("12:00"))
+        self.begin_troubles: deque[Trouble | None] = deque()
+        self.commit_troubles: deque[Trouble | None] = deque()
+        self.find_troubles: deque[Trouble | None] = deque()
+        self.wanted: list[Wanted] = []
+        """What each append asked for when it began."""
+        self.read_more: list[Sequence[Known]] = []
+        """What appends then asked for besides."""
+        self.finds = 0
+        """How often an append was looked up."""
+
+    @property
+    def reads(self) -> int:
+        """How many round trips went into reading."""
+        return len(self.wanted) + len(self.read_more)
+
+    async def begin(self, wanted: Wanted, deadline: float) -> "TroubledAppend":
+        """Take the append lock, then read."""
+        self.wanted.append(wanted)
+        _be_there(_next(self.begin_troubles))
+        return TroubledAppend(await self.log.begin(wanted, deadline), self)
+
+    async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
+        """Look up what became of an append."""
+        self.finds += 1
+        _be_there(_next(self.find_troubles))
+        return await self.log.find(writes, deadline)
+
+
+class TroubledAppend:
+    """See `commands.ports.Append`."""
+
+    def __init__(self, append: Append, log: TroubledLog) -> None:
+        self._append = append
+        self._log = log
+        self.reading = append.reading
+
+    async def read_more(self, streams: Sequence[Known]) -> None:
+        """Read further streams at the same place in the log."""
+        self._log.read_more.append(streams)
+        await self._append.read_more(streams)
+
+    async def commit(self, writes: Writes) -> Sequence[int]:
+        """Append, or do not, and say so, or do not."""
+        match _next(self._log.commit_troubles):
+            case Trouble.CONFLICT:
+                raise VersionConflict
+            case Trouble.DEFECT:
+                raise ZeroDivisionError
+            case Trouble.LOST_COMMIT:
+                await self.give_up()
+                raise OutcomeUnknown
+            case Trouble.LOST_ACKNOWLEDGEMENT:
+                await self._append.commit(writes)
+                raise OutcomeUnknown
+            case _:
+                return await self._append.commit(writes)
+
+    async def give_up(self) -> None:
+        """Leave the place without recording anything."""
+        await self._append.give_up()
+
+
+class RunningBus:
+    """A bus that runs until the end of the context, and what it tells its observer."""
+
+    def __init__(self, log: TroubledLog | None = None) -> None:
+        self.log = log or TroubledLog()
+        self.appends: list[tuple[int, int]] = []
+        """How many commands and events each batch had."""
+        self.seconds: list[float] = []
+        """How long each took."""
+        self.outcomes: list[tuple[Command, Any]] = []
+        """What was told of each command."""
+        self.conflicts = 0
+        self.bus = CommandBus(self.log, self, ServiceRules())
+        self.running: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self.running = asyncio.create_task(self.bus.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bus.close()
+        await asyncio.wait([self.running])
+
+    async def ask(self, *commands: Command | WithKey) -> Sequence[Answer]:
+        """Let these commands wait in line together."""
+        return await asyncio.gather(*(self.execute(command) for command in commands))
+
+    async def done(self, *steps: Any) -> None:
+        """Do these things one after another; none of them is refused."""
+        for step in steps:
+            if isinstance(step, Command):
+                answer = await self.execute(step)
+                assert not isinstance(answer.outcome, Exception), (step, answer.outcome)
+            else:
+                await self.done(*step)
+
+    async def execute(self, command: Command | WithKey, *, causation_id: UUID | None = None) -> Answer:
+        """Ask for one thing."""
+        if isinstance(command, Command):
+            return await self.bus.execute(command, causation_id=causation_id)
+        return await self.bus.execute(command.command, causation_id=causation_id, keyed=command.keyed)
+
+    def decided(self, command: Command, outcome: Any) -> None:
+        """See `commands.bus.BusObserver`."""
+        self.outcomes.append((command, outcome))
+
+    def appended(self, commands: int, events: int, seconds: float) -> None:
+        """See `commands.bus.BusObserver`."""
+        self.appends.append((commands, events))
+        self.seconds.append(seconds)
+
+    def conflicted(self) -> None:
+        """See `commands.bus.BusObserver`."""
+        self.conflicts += 1
+
+
+def in_no_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test that is a coroutine in an event loop whose clock jumps to whatever it waits for."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=_JumpingLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+class _JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now_s
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "everybody waits for somebody else"
+            self.now_s += timeout
+        return ready
+
+
+def _be_there(trouble: Trouble | None) -> None:
+    match trouble:
+        case Trouble.UNREACHABLE:
+            raise LogUnavailable
+        case Trouble.REPLACED:
+            raise LogReplaced
+        case _:
+            pass
+
+
+def _next(troubles: deque[Trouble | None]) -> Trouble | None:
+    return troubles.popleft() if troubles else None

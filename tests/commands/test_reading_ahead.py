@@ -1,0 +1,137 @@
+"""What a command will read is told beforehand: one round trip where the process remembers, else three.
+
+Every command that there is stands here, in the situation in which it touches the most streams.
+"""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from aggregates.ids import StartTime
+from commands.charge_wallet import ChargeWallet
+from commands.command import Command
+from commands.erase_profile import EraseProfile
+from commands.join_queue import JoinQueue
+from commands.open_wallet import OpenWallet
+from commands.run_sale import (
+    ChangePolicy,
+    CloseSales,
+    FollowTimetable,
+    OpenSales,
+    PauseQueue,
+    ResumeQueue,
+)
+from commands.table import HANDLERS
+from tests.aggregates.given import ANN, BEN, CODE, at, reservation_of, token_of
+from tests.commands.bus_in_memory import RunningBus, TroubledLog, in_no_time
+from tests.commands.steps import (
+    CAT,
+    PRICE,
+    abandon,
+    announce,
+    expire,
+    inside,
+    leave,
+    let_in,
+    on_sale,
+    pay,
+    refund,
+    registered,
+    release,
+    reserve,
+    schedule,
+    visit_of,
+    waiting,
+    withdraw,
+)
+
+HOLDING = [on_sale(charge_while_holding=False), inside(ANN, balance=2 * PRICE), reserve(ANN, 7, 8)]
+SOLD = [*HOLDING, pay(ANN)]
+
+SITUATIONS: list[tuple[list[Any], Command]] = [
+    ([], OpenWallet(ANN, "Ann")),
+    ([registered(ANN)], EraseProfile(ANN)),
+    ([HOLDING, inside(BEN, 2)], ChargeWallet(BEN, 1, visit_of(BEN))),
+    ([on_sale(), registered(ANN)], JoinQueue(CODE, ANN, token_of(ANN))),
+    (HOLDING, JoinQueue(CODE, ANN, token_of(ANN, 2))),
+    ([on_sale(), waiting(ANN)], leave(ANN)),
+    (HOLDING, leave(ANN)),
+    ([on_sale(), inside(ANN)], reserve(ANN, 7, 8)),
+    ([on_sale(), inside(ANN)], reserve(ANN, 7, 8, start_time=None)),
+    ([on_sale(), schedule(start_time="14:00"), inside(ANN)], reserve(ANN, 7, start_time=StartTime("14:00"))),
+    ([*HOLDING, inside(BEN, 2)], reserve(BEN, 1, 2)),
+    (HOLDING, release(ANN)),
+    (HOLDING, pay(ANN)),
+    (HOLDING, pay(ANN, reservation_id=reservation_of(ANN))),
+    (SOLD, refund(ANN)),
+    ([], announce()),
+    ([announce()], schedule()),
+    (on_sale(), withdraw()),
+    ([on_sale(), waiting(ANN), waiting(BEN), waiting(CAT)], let_in((1, ANN), (2, BEN), (3, CAT))),
+    (HOLDING, expire(ANN)),
+    (HOLDING, abandon(ANN)),
+    ([announce()], ChangePolicy(CODE, {"max_active": 7})),
+    ([announce()], OpenSales(CODE)),
+    (on_sale(), CloseSales(CODE)),
+    (on_sale(), FollowTimetable(CODE)),
+    (on_sale(), PauseQueue(CODE)),
+    ([on_sale(), PauseQueue(CODE)], ResumeQueue(CODE)),
+]
+
+LATER = [(HOLDING, expire(ANN)), (HOLDING, JoinQueue(CODE, ANN, token_of(ANN, 2)))]
+"""What settles a visit that has run out meanwhile."""
+
+situations = pytest.mark.parametrize(
+    ("steps", "command", "clock"),
+    [
+        *[pytest.param(*each, None, id=type(each[1]).__name__) for each in SITUATIONS],
+        *[pytest.param(*each, "13:00", id=f"late {type(each[1]).__name__}") for each in LATER],
+    ],
+)
+
+
+def test_every_command_stands_here() -> None:
+    assert {type(command) for _, command in SITUATIONS} == set(HANDLERS)
+
+
+@situations
+@in_no_time
+async def test_what_is_remembered_is_read_in_one_round_trip(
+    steps: list[Any], command: Command, clock: str | None
+) -> None:
+    log = TroubledLog()
+    async with RunningBus(log) as service:
+        await service.done(steps)
+        await ask(service, command, clock, reads=1)
+
+
+@situations
+@in_no_time
+async def test_what_is_not_remembered_is_found_in_three(
+    steps: list[Any], command: Command, clock: str | None
+) -> None:
+    log = TroubledLog()
+    async with RunningBus(log) as before:
+        await before.done(steps)
+    async with RunningBus(log) as service:
+        await ask(service, command, clock, reads=3)
+
+
+async def ask(service: RunningBus, command: Command, clock: str | None, *, reads: int) -> None:
+    """Ask for it, with so many round trips at most."""
+    if clock is not None:
+        service.log.log.clock = at(clock)
+    before = service.log.reads
+    await service.done(command)
+    assert service.log.reads - before <= reads
+
+
+@in_no_time
+async def test_what_a_request_leaves_out_is_found_in_what_is_remembered() -> None:
+    """A reservation that is not named is the visit's last, a start time that is not named the day's only."""
+    async with RunningBus() as service:
+        await service.done(on_sale(), inside(ANN, balance=PRICE))
+        unnamed = msgspec.structs.replace(reserve(ANN, 7), start_time=None)
+        await ask(service, unnamed, None, reads=1)
+        await ask(service, pay(ANN), None, reads=1)
