@@ -11,7 +11,8 @@ from audit.audit import LedgerEntry, Progress, run
 from audit.breaches import Breach
 from audit.history import History, Item, history
 from audit.ledger import CsvLedger, PaymentRow, WalletRow
-from audit.read_models.comparison import Compared, Difference
+from audit.read_models.comparison import Compared, Difference, Parked
+from audit.rebuilt import RebuiltCompared, compare_rebuilt
 from audit.report import ConcertTotals, PaymentTotals, Report, WalletTotals
 
 __all__ = [
@@ -23,12 +24,15 @@ __all__ = [
     "History",
     "Item",
     "LedgerEntry",
+    "Parked",
     "PaymentRow",
     "PaymentTotals",
     "Progress",
+    "RebuiltCompared",
     "Report",
     "WalletRow",
     "WalletTotals",
+    "compare_rebuilt",
     "history",
     "run",
 ]

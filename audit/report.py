@@ -49,7 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     at: datetime | None
     """The time up to which the log was replayed; null for all of it."""
     ok: bool
-    """No rule was broken, and no row of a read model differs."""
+    """No rule was broken, and no row of a read model differs, but for what it has parked."""
     breaches: list[Breach]
     wallets: WalletTotals
     payments: PaymentTotals

@@ -6,7 +6,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from audit import Difference, Report
+from audit import Difference, Parked, Report
 
 SHOWN_MAX = 50
 """Breaches, and rows that differ: a terminal holds no more. `--json` has all breaches."""
@@ -36,7 +36,15 @@ def _totals(report: Report) -> Table:
     if report.read_models is not None:
         compared, different = report.read_models.compared, report.read_models.different
         table.add_row("read models", f"{compared:,} rows compared, {different:,} different")
+        for name, parked in report.read_models.parked.items():
+            table.add_row(f"  {name}", _parked(parked))
     return table
+
+
+def _parked(parked: Parked) -> str:
+    told = f"{parked.events:,} events of {parked.streams:,} streams parked"
+    told += f", {parked.dropped:,} dropped" if parked.dropped else ""
+    return told + (f"; {parked.explained:,} rows may differ for it" if parked.explained else "")
 
 
 def _title(report: Report) -> str:
@@ -81,11 +89,19 @@ def _differences(differences: Sequence[Difference]) -> Table:
 
 def _verdict(report: Report) -> Text:
     if report.ok:
-        return Text("Every rule was kept.", style="bold green")
+        return Text("Every rule was kept.", style="bold green") + _waiting(report)
     different = report.read_models.different if report.read_models else 0
     found = [f"{len(report.breaches):,} breaches"] if report.breaches else []
     found += [f"{different:,} rows of read models differ"] if different else []
     return Text(f"Not all is well: {', '.join(found)}.", style="bold red")
+
+
+def _waiting(report: Report) -> Text:
+    """What keeps the read models from showing all of the log."""
+    events = sum(parked.events for parked in report.read_models.parked.values()) if report.read_models else 0
+    return (
+        Text(f" {events:,} events are parked: see `ticketing dead-letters`.", "yellow") if events else Text()
+    )
 
 
 def _won(amount: int) -> str:

@@ -12,11 +12,17 @@ describe what differs; memory then grows with that.
 
 A projection that has no checkpoint, since it never ran here, is not compared; neither is one whose
 partitions stand at different positions.
+
+What a projection has parked or dropped (`ticketing.dead_letters`) it has not applied, so it is left out of
+what its rows must be: they are compared as exactly as others, and what was left out is told beside. Only
+where the rows of other streams rest on it, or where it was dropped for good, differences cannot be told from
+what that brings about; they are counted apart, as explained.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from psycopg import Connection
@@ -70,8 +76,37 @@ _encode = msgspec.json.Encoder().encode
 
 WORD: Final = (1 << 64) - 1
 
+FOUNDATIONS: Final = ("concert/", "queue/")
+"""Streams on whose events rows of other streams rest: a seat has no place without its performance."""
+
 Row = tuple[Any, ...]
-Checkpoints = Mapping[str, int]
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """What one projection has passed over, and so is not compared."""
+
+    events: int
+    """That are parked, to be retried."""
+    streams: int
+    """That these belong to."""
+    dropped: int
+    """Events that were given up for good."""
+    explained: int = 0
+    """How many rows differ where that may come of it."""
+
+
+class Reached(NamedTuple):
+    """How far a projection has come, and what it has left out."""
+
+    position: int
+    passed_over: frozenset[int] = frozenset()
+    """The positions of what it has parked or dropped."""
+    parked: Parked | None = None
+    explains: bool = False
+    """Whether other rows than those of the parked streams may differ for it."""
+
+
+Checkpoints = Mapping[str, Reached]
 """By projection."""
 
 
@@ -80,6 +115,8 @@ class Compared(msgspec.Struct, frozen=True):
 
     compared: int
     different: int
+    parked: dict[str, Parked] = {}
+    """By projection, of those that have passed over anything."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -97,7 +134,7 @@ class Expected:
     def __init__(self, checkpoints: Checkpoints, emit: Emit) -> None:
         """Start before the first event; rows go to `emit`."""
         self._following = [
-            (checkpoint, READ_MODELS[name].expectation(emit)) for name, checkpoint in checkpoints.items()
+            (reached, READ_MODELS[name].expectation(emit)) for name, reached in checkpoints.items()
         ]
         self._next_checkpoint = 0
         self._follows: dict[str, list[Follow]] = {}
@@ -117,19 +154,30 @@ class Expected:
         self._following.clear()
 
     def _finish_before(self, position: int) -> None:
-        for checkpoint, expectation in self._following:
-            if checkpoint < position:
+        for reached, expectation in self._following:
+            if reached.position < position:
                 expectation.finish()
-        self._following = [one for one in self._following if one[0] >= position]
+        self._following = [one for one in self._following if one[0].position >= position]
         self._find_next_checkpoint()
 
     def _find_next_checkpoint(self) -> None:
         self._follows.clear()
-        for _, expectation in self._following:
+        for reached, expectation in self._following:
             for topic, follow in expectation.follows().items():
-                self._follows.setdefault(topic, []).append(follow)
+                following = _all_but(reached.passed_over, follow) if reached.passed_over else follow
+                self._follows.setdefault(topic, []).append(following)
         never = 1 << 63
-        self._next_checkpoint = min((checkpoint for checkpoint, _ in self._following), default=never)
+        self._next_checkpoint = min((reached.position for reached, _ in self._following), default=never)
+
+
+def _all_but(passed_over: frozenset[int], follow: Follow) -> Follow:
+    """Follow all events but these."""
+
+    def follow_others(stored: Any, position: int) -> None:
+        if position not in passed_over:
+            follow(stored, position)
+
+    return follow_others
 
 
 class Digests:
@@ -167,8 +215,12 @@ def _digest(row: Row) -> int:
     return hash(_encode(row)) & WORD
 
 
-def checkpoints(connection: Connection[Any]) -> Checkpoints:
-    """How far each projection that ran here has come."""
+def checkpoints(connection: Connection[Any], suffix: str = "") -> Checkpoints:
+    """How far each projection that ran here has come, or rather its namesake with this suffix.
+
+    To be called before the snapshot is taken: no table may be replaced by a newer one that it does not see.
+    """
+    connection.execute("LOCK TABLE ticketing.projection_schemas IN ACCESS SHARE MODE")
     rows = connection.execute(
         """
         SELECT projection, version, min(position)
@@ -178,10 +230,37 @@ def checkpoints(connection: Connection[Any]) -> Checkpoints:
         """
     ).fetchall()
     return {
-        name: position
-        for name, version, position in rows
-        if name in READ_MODELS and READ_MODELS[name].version == version
+        name: _reached(connection, row_name, position)
+        for row_name, version, position in rows
+        if row_name.endswith(suffix) and (name := row_name.removesuffix(suffix)) in READ_MODELS
+        if READ_MODELS[name].version == version
     }
+
+
+def _reached(connection: Connection[Any], projection: str, position: int) -> Reached:
+    rows = connection.execute(
+        """
+        SELECT position, stream, dropped_at IS NOT NULL
+        FROM ticketing.dead_letters
+        WHERE projection = %s
+        """,
+        (projection,),
+    ).fetchall()
+    if not rows:
+        return Reached(position)
+    parked = [stream for _, stream, is_dropped in rows if not is_dropped]
+    dropped = len(rows) - len(parked)
+    return Reached(
+        position,
+        frozenset(place for place, _, _ in rows),
+        Parked(len(parked), len(set(parked)), dropped),
+        explains=dropped > 0 or any(_is_foundation(stream) for stream in parked),
+    )
+
+
+def _is_foundation(stream: str) -> bool:
+    """Whether other rows rest on it; who knows, where nothing but its id could be read."""
+    return stream.startswith(FOUNDATIONS) or "/" not in stream
 
 
 def compare(
@@ -189,32 +268,41 @@ def compare(
     reached: Checkpoints,
     expected: Digests,
     on_difference: Callable[[Difference], None] | None = None,
+    suffix: str = "",
 ) -> Compared:
-    """Compare the tables with what a replay expects of them."""
+    """Compare the tables with what a replay expects of them; `suffix` as in `checkpoints`."""
     actual = Digests()
     for table in _tables(reached):
-        for row in _rows(connection, table):
+        for row in _rows(connection, table, suffix):
             actual.add(table, row)
-    suspects = actual.unlike(expected)
-    if not suspects:
-        return Compared(actual.rows, different=0)
     different = missing = 0
-    for difference, is_missing in _differences(connection, reached, suspects):
-        different += 1
-        missing += is_missing
-        if on_difference is not None:
-            on_difference(difference)
-    return Compared(actual.rows + missing, different)
+    explained: Counter[str] = Counter()
+    if suspects := actual.unlike(expected):
+        for difference, is_missing in _differences(connection, reached, suspects, suffix):
+            missing += is_missing
+            projection = difference.read_model.partition(".")[0]
+            if reached[projection].explains:
+                explained[projection] += 1
+                continue
+            different += 1
+            if on_difference is not None:
+                on_difference(difference)
+    parked = {
+        name: msgspec.structs.replace(one.parked, explained=explained[name])
+        for name, one in reached.items()
+        if one.parked is not None
+    }
+    return Compared(actual.rows + missing, different, parked)
 
 
 def _differences(
-    connection: Connection[Any], reached: Checkpoints, suspects: Mapping[Table, set[int]]
+    connection: Connection[Any], reached: Checkpoints, suspects: Mapping[Table, set[int]], suffix: str
 ) -> Iterator[tuple[Difference, bool]]:
     """Each row that differs, and whether the read model lacks it."""
     expected = _expected_rows(connection, reached, suspects)
     for table in suspects:
         wanted = expected[table]
-        for row in _rows(connection, table):
+        for row in _rows(connection, table, suffix):
             if _digest(row) % SUMS in suspects[table]:
                 told = wanted.pop(row[: table.key_length], None)
                 if told != row:
@@ -261,8 +349,8 @@ def _tables(reached: Iterable[str]) -> Iterator[Table]:
         yield from READ_MODELS[name].tables
 
 
-def _rows(connection: Connection[Any], table: Table) -> Iterator[Row]:
-    schema = f"{table.projection}_v{READ_MODELS[table.projection].version}"
+def _rows(connection: Connection[Any], table: Table, suffix: str) -> Iterator[Row]:
+    schema = f"{table.projection}{suffix}_v{READ_MODELS[table.projection].version}"
     with connection.cursor("audit_read_model", binary=True) as cursor:
         set_json_loads(_load_json, cursor)
         cursor.execute(table.select(schema))

@@ -3,7 +3,7 @@
 import tracemalloc
 from collections import Counter
 
-from audit.read_models.comparison import READ_MODELS, Digests, Expected
+from audit.read_models.comparison import READ_MODELS, Digests, Expected, Reached
 from audit.replay import Replay
 from tests.audit.crowd import Crowd
 from tests.audit.forgeries.forgery import ANN, BEN, GALA, let_in, on_sale
@@ -24,7 +24,7 @@ def test_a1_of_a_concert_that_is_over_nothing_is_left_but_its_users() -> None:
 def test_a1_a_sale_that_goes_on_and_on_takes_no_more_memory() -> None:
     """Two users come back all the time: they give up, are too late, cannot pay, pay and get it back."""
     rows = _a_long_sale()
-    reached = dict.fromkeys(READ_MODELS, rows[-1][0])
+    reached = dict.fromkeys(READ_MODELS, Reached(rows[-1][0]))
     expected = Expected(reached, Digests().emit)
     replay = Replay(on_event=expected.apply)
     tracemalloc.start()

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from audit.read_models.comparison import READ_MODELS, Digests, Expected
+from audit.read_models.comparison import READ_MODELS, Digests, Expected, Reached
 from audit.replay import Replay
 from audit.report import report
 from tests.audit.log_builder import StoredEvent, StoredRow
@@ -44,7 +44,7 @@ NONSENSE: list[Any] = [
 
 def end(rows: list[StoredRow]) -> bytes:
     """Replay, expect and report as an audit does; return the report as JSON."""
-    expected = Expected(dict.fromkeys(READ_MODELS, 1 << 62), Digests().emit)
+    expected = Expected(dict.fromkeys(READ_MODELS, Reached(1 << 62)), Digests().emit)
     replay = Replay(on_event=expected.apply)
     replay.apply_all(rows)
     replay.close()

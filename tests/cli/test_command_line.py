@@ -17,6 +17,7 @@ COMMANDS = [
     ["rush"],
     ["audit"],
     ["migrate"],
+    ["rebuild"],
     ["api"],
     ["project"],
     ["timer"],
@@ -170,7 +171,7 @@ def test_an_audit_prints_the_report_as_json(dsn: str) -> None:
     report: dict[str, Any] = json.loads(run("audit", "--json", DATABASE_URL=dsn).stdout)
     assert report["ok"] is True
     assert report["events"] == 0
-    assert report["read_models"] == {"compared": 0, "different": 0}
+    assert report["read_models"] == {"compared": 0, "different": 0, "parked": {}}
 
 
 def test_an_audit_keeps_its_books_as_csv(dsn: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from aggregates.concert import SalesOpened
 from aggregates.event import RecordedEvent
+from aggregates.registry import AGGREGATES
 from aggregates.seat import SeatHeld
 from aggregates.stream import stream_id
 from aggregates.wallet import WalletCharged
@@ -26,9 +27,25 @@ from projections.registry import PROJECTIONS
 from projections.retrying import StillFails
 from tests.aggregates.given import ANN, BEN
 from tests.commands.sale import Sale
-from tests.commands.steps import PRICE, inside, on_sale, pay, release, reserve
+from tests.commands.steps import (
+    CAT,
+    PRICE,
+    SHOW_STARTS_AT,
+    expire,
+    inside,
+    leave,
+    let_in,
+    on_sale,
+    pay,
+    refund,
+    release,
+    reserve,
+    schedule,
+    waiting,
+    withdraw,
+)
 from tests.projections import tables
-from tests.projections.histories import Crowd, crowds
+from tests.projections.histories import MATINEE, Crowd, crowds
 from tests.projections.poison import Poison
 from tests.projections.read_models import ListFeed, connect, project, projecting
 from tests.projections.test_projector import run_until
@@ -37,7 +54,7 @@ NAMES = [projection.name for projection in PROJECTIONS]
 
 SEAT_8 = "seat/IU-2026/2026-04-01T19:30/8"
 
-EXAMPLES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 FORGET: LiteralString = "DELETE FROM ticketing.dead_letters"
 
@@ -61,6 +78,18 @@ def a_sale() -> Sequence[RecordedEvent]:
     sale = Sale()
     sale.done(on_sale(), inside(ANN, balance=2 * PRICE), inside(BEN, 2, balance=PRICE))
     sale.done(reserve(ANN, 7), pay(ANN), reserve(BEN, 8), release(BEN), reserve(BEN, 8, nth=2))
+    return sale.log.events
+
+
+def a_whole_sale() -> Sequence[RecordedEvent]:
+    """Of every kind of stream several, and something of every other between any two of its events."""
+    sale = Sale()
+    sale.done(on_sale(seats=3), schedule(seats=2, start_time=MATINEE), inside(ANN, balance=2 * PRICE))
+    sale.done(reserve(ANN, 1), pay(ANN), inside(BEN, 2), reserve(BEN, 2), refund(ANN))
+    sale.ask(pay(BEN))
+    sale.done(release(BEN), reserve(BEN, 1, nth=2), waiting(CAT, balance=PRICE), leave(BEN))
+    sale.done(let_in((3, CAT)), reserve(CAT, 3))
+    sale.done(SHOW_STARTS_AT, expire(CAT), withdraw())
     return sale.log.events
 
 
@@ -396,13 +425,37 @@ def test_what_is_dropped_stays_on_record_and_lets_the_rest_be_retried(dsn: str) 
     assert parked(dsn) == {}
 
 
+def test_each_stream_can_be_parked_from_its_first_event_on_and_retried_at_the_end(
+    dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    """Whatever other streams have done to the same rows in the meantime."""
+    events = a_whole_sale()
+    project(dsn, events)
+    untroubled = rows(connection)
+    firsts = {event.stream: event.position for event in reversed(events)}
+    assert {stream.partition("/")[0] for stream in firsts} == {aggregate.kind for aggregate in AGGREGATES}
+    for stream, position in firsts.items():
+        tables.empty(connection)
+        project_poison(dsn, events, Poison([position]))
+        concerned = parked(dsn)
+        for name in concerned:
+            asyncio.run(retry(dsn, events, named(name), stream))
+        assert concerned == expected_parked(events, {position}) != {}
+        assert rows(connection) == untroubled, stream
+
+
 @EXAMPLES
 @given(crowds(), st.data())
 def test_whatever_was_parked_and_in_whatever_order_it_is_retried_the_rows_are_the_same(
     dsn: str, crowd: Crowd, data: st.DataObject
 ) -> None:
     events = crowd.events
-    poison = Poison(data.draw(st.sets(st.integers(1, events[-1].position), max_size=6), label="poison"))
+    streams = sorted({event.stream for event in events})
+    poisoned = data.draw(st.sets(st.sampled_from(streams), min_size=1, max_size=5), label="poisoned")
+    poison = Poison(
+        data.draw(st.sampled_from([event.position for event in events if event.stream == stream]))
+        for stream in sorted(poisoned)
+    )
     with psycopg.connect(dsn, autocommit=True) as connection:
         tables.empty(connection)
         connection.execute(FORGET)
