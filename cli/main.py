@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, catalogue, migrate, postgres, processes, restored, rush, up
+from cli import audit, catalogue, migrate, postgres, processes, rebuild, restored, rush, up
 from cli.console import EXIT_CODES_HELP, OneLineErrors
 
 HELP = """A fair queue, seats that sell once, and books that balance: an event-sourced ticketing service.
@@ -35,6 +35,7 @@ app.command("audit", help=audit.HELP)(audit.command)
 app.command("migrate", help=migrate.HELP)(migrate.command)
 app.command("restored", help=restored.HELP)(restored.command)
 app.command("postgres", help=postgres.HELP, context_settings=postgres.CONTEXT)(postgres.command)
+app.command("rebuild", help=rebuild.HELP)(rebuild.command)
 app.command("api", help=processes.API_HELP)(processes.api)
 app.command("project", help=processes.PROJECT_HELP)(processes.project)
 app.command("timer", help=processes.TIMER_HELP)(processes.timer)

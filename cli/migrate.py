@@ -23,7 +23,10 @@ def command() -> None:
         dsn = database_url(settings)
         applied = schema.migrate(dsn)
         settle_epoch(dsn)
+        unbuilt = schema.unbuilt(dsn)
     if not applied:
         out.print("The schema is up to date.")
     for name in applied:
         out.print(f"applied {name}", markup=False)
+    if unbuilt:
+        out.print(f"{schema.ReadModelsNotBuilt(unbuilt)}", markup=False)

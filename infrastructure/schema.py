@@ -41,6 +41,8 @@ CREATE_MIGRATIONS: LiteralString = """
 
 LOG_EXISTS: LiteralString = "SELECT to_regclass('ticketing.ticketing_events') IS NOT NULL"
 
+LOG_HAS_EVENTS: LiteralString = "SELECT EXISTS (SELECT FROM ticketing.ticketing_events)"
+
 MIGRATIONS_EXIST: LiteralString = "SELECT to_regclass('ticketing.migrations') IS NOT NULL"
 
 APPLIED: LiteralString = "SELECT number, name, checksum FROM ticketing.migrations ORDER BY number"
@@ -71,6 +73,16 @@ class SchemaNotCurrent(SchemaError):
     """The schema is older than this program."""
 
 
+class ReadModelsNotBuilt(SchemaError):
+    """The log has events, and some read models of this program's versions are not there to show them."""
+
+    def __init__(self, projections: Sequence[Projection[Any]]) -> None:
+        named = ", ".join(f"{projection.name} v{projection.version}" for projection in projections)
+        names = " ".join(projection.name for projection in projections)
+        subject = "the read model {} has" if len(projections) == 1 else "the read models {} have"
+        super().__init__(f"{subject.format(named)} not been built: run `ticketing rebuild {names}`")
+
+
 class Migration(NamedTuple):
     """One step from an empty database to the schema. Once released it is never changed."""
 
@@ -81,7 +93,7 @@ class Migration(NamedTuple):
     @property
     def checksum(self) -> str:
         """What it was when it was applied."""
-        return _checksum(self.sql)
+        return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def load_migrations() -> Sequence[Migration]:
@@ -94,11 +106,18 @@ def load_migrations() -> Sequence[Migration]:
     return sorted(found)
 
 
-def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> Sequence[str]:
+def migrate(
+    dsn: str,
+    migrations: Sequence[Migration] | None = None,
+    projections: Sequence[Projection[Any]] = PROJECTIONS,
+) -> Sequence[str]:
     """Make the schema, or bring it up to date; return the names of what it lacked.
 
     Any number of processes may call it at once: one migrates, the others find nothing left to do. Each step
     is taken whole or not at all. `migrations` are the program's unless said otherwise.
+
+    The tables of projections are made for a log that is empty. One that has events is not to be read through
+    tables that are: see `unbuilt`.
 
     Raises SchemaError, and psycopg's errors where the database is out of reach or refuses.
     """
@@ -112,24 +131,37 @@ def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> Sequence
         unapplied = _unapplied(connection, migrations)
         for migration in unapplied:
             _apply(connection, migration)
-        unmade = _unmade(connection)
+        unmade = _unmade(connection, projections)
+        if _answer(connection, LOG_HAS_EVENTS):
+            unmade = []
         for projection in unmade:
             _make(connection, projection)
     return _names(unapplied, unmade)
 
 
-def check(dsn: str) -> None:
+def check(dsn: str, projections: Sequence[Projection[Any]] = PROJECTIONS) -> None:
     """See that the schema is the one that this program works with.
 
-    Raises SchemaNotCurrent or another SchemaError, and psycopg's errors as `migrate` does.
+    Raises SchemaNotCurrent, ReadModelsNotBuilt or another SchemaError, and psycopg's errors like `migrate`.
+    """
+    if lacking := unbuilt(dsn, projections):
+        raise ReadModelsNotBuilt(lacking)
+
+
+def unbuilt(dsn: str, projections: Sequence[Projection[Any]] = PROJECTIONS) -> Sequence[Projection[Any]]:
+    """Return the projections whose version is not in service, and is to be built from the log.
+
+    Raises SchemaNotCurrent or another SchemaError where it is not that alone which is lacking.
     """
     with _connected(dsn) as connection:
         if not _answer(connection, MIGRATIONS_EXIST):
             raise SchemaNotCurrent("the database has no schema yet: run `ticketing migrate`")
         unapplied = _unapplied(connection, load_migrations())
-        lacking = _names(unapplied, () if unapplied else _unmade(connection))
-        if lacking:
+        unmade = () if unapplied else _unmade(connection, projections)
+        can_be_built = not unapplied and _answer(connection, LOG_HAS_EVENTS)
+        if not can_be_built and (lacking := _names(unapplied, unmade)):
             raise SchemaNotCurrent(f"the schema lacks {', '.join(lacking)}: run `ticketing migrate`")
+        return unmade
 
 
 @contextmanager
@@ -174,22 +206,23 @@ def _apply(connection: Connection[TupleRow], migration: Migration) -> None:
         connection.execute(RECORD_MIGRATION, [migration.number, migration.name, migration.checksum])
 
 
-def _unmade(connection: Connection[TupleRow]) -> Sequence[Projection[Any]]:
+def _unmade(
+    connection: Connection[TupleRow], projections: Sequence[Projection[Any]]
+) -> Sequence[Projection[Any]]:
     """Return the projections whose tables are still to be made. Raises SchemaError if they are others."""
     rows = connection.execute(PROJECTION_SCHEMAS).fetchall()
     made = {(name, version): checksum for name, version, checksum in rows}
-    for projection in PROJECTIONS:
+    for projection in projections:
         checksum = made.get((projection.name, projection.version))
-        if checksum not in (None, _checksum(projection.tables)):
+        if checksum not in (None, projection.checksum):
             raise SchemaError(f"the tables of {projection.schema} were changed: they need a new version")
-    return [projection for projection in PROJECTIONS if (projection.name, projection.version) not in made]
+    return [projection for projection in projections if (projection.name, projection.version) not in made]
 
 
 def _make(connection: Connection[TupleRow], projection: Projection[Any]) -> None:
     with connection.transaction():
         connection.execute(projection.tables.encode())
-        checksum = _checksum(projection.tables)
-        connection.execute(RECORD_PROJECTION, [projection.name, projection.version, checksum])
+        connection.execute(RECORD_PROJECTION, [projection.name, projection.version, projection.checksum])
 
 
 def _names(migrations: Sequence[Migration], projections: Sequence[Projection[Any]]) -> Sequence[str]:
@@ -202,7 +235,3 @@ def _names(migrations: Sequence[Migration], projections: Sequence[Projection[Any
 def _answer(connection: Connection[TupleRow], question: LiteralString) -> bool:
     row = connection.execute(question).fetchone()
     return row is not None and bool(row[0])
-
-
-def _checksum(sql: str) -> str:
-    return hashlib.sha256(sql.encode()).hexdigest()

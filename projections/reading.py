@@ -32,6 +32,8 @@ AT_POSITION: LiteralString = """
     ORDER BY answer.place
 """
 
+LOCK_VERSIONS: LiteralString = "LOCK TABLE ticketing.projection_schemas IN ACCESS SHARE MODE"
+
 
 class Found(msgspec.Struct, Generic[T], frozen=True):
     """What a read model says, and the log position that it reflects."""
@@ -73,6 +75,15 @@ async def find_one(
     """Return the query's only row, None where there is none."""
     found = await find_all(connection, projection, query, parameters, row_type)
     return Found(found.position, found.value[0] if found.value else None)
+
+
+async def lock_versions(connection: AsyncConnection[Any]) -> None:
+    """Have no rebuilt read model take its place before the transaction ends.
+
+    To be called first in a transaction of one snapshot, which would otherwise look up the new tables, and not
+    see the latest rows in them.
+    """
+    await connection.execute(LOCK_VERSIONS)
 
 
 def page(found: Found[Sequence[T]], limit: int, key: Callable[[T], C]) -> Found[Page[T, C]]:

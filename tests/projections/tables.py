@@ -9,6 +9,7 @@ from psycopg.sql import SQL, Identifier
 from aggregates.event import RecordedEvent
 from aggregates.stream import stream_id
 from infrastructure import codec
+from projections.projection import Projection
 from projections.registry import PROJECTIONS
 
 Rows = Sequence[str]
@@ -41,19 +42,20 @@ def write_log(connection: psycopg.Connection[Any], events: Sequence[RecordedEven
 
 def projected(connection: psycopg.Connection[Any]) -> Mapping[str, Rows]:
     """Return the rows of every table of every projection, and the checkpoints, in an order of their own."""
-    tables = [*_tables(connection), ("ticketing", "projection_checkpoints")]
+    tables = [*of(connection, *PROJECTIONS), ("ticketing", "projection_checkpoints")]
     return {f"{schema}.{table}": _rows(connection, schema, table) for schema, table in tables}
 
 
 def empty(connection: psycopg.Connection[Any]) -> None:
     """Forget everything that was projected, as before the first event."""
-    for schema, table in _tables(connection):
+    for schema, table in of(connection, *PROJECTIONS):
         connection.execute(SQL("DELETE FROM {}").format(Identifier(schema, table)))
     connection.execute("UPDATE ticketing.projection_checkpoints SET position = 0")
 
 
-def _tables(connection: psycopg.Connection[Any]) -> Sequence[tuple[str, str]]:
-    schemas = [projection.schema for projection in PROJECTIONS]
+def of(connection: psycopg.Connection[Any], *projections: Projection[Any]) -> Sequence[tuple[str, str]]:
+    """Return schema and name of all tables of these projections."""
+    schemas = [projection.schema for projection in projections]
     return connection.execute(TABLES, [schemas]).fetchall()
 
 
