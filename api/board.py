@@ -37,7 +37,7 @@ from infrastructure.epochs import Epochs
 from infrastructure.read_models import ReadModels
 from infrastructure.tokens import Claims
 from projections import concerts, queue, seat_map
-from projections.checkpoints import positions
+from projections.checkpoints import places
 from projections.concerts import ConcertFound
 from projections.queue import TokenFound
 from projections.reading import lock_versions
@@ -167,6 +167,8 @@ class Board:
         self._refreshes = 0
         self.positions: dict[str, int] = dict.fromkeys((p.name for p in PROJECTIONS), 0)
         """Up to where each read model has come."""
+        self._amended: dict[str, int] = {}
+        """How often each was changed behind that."""
         self.refreshed_at = -math.inf
         """By the event loop's clock."""
         self._lines: dict[ConcertCode, Line] = {}
@@ -302,13 +304,15 @@ class Board:
             rendered = self._seat_maps.get(key)
             if rendered is not None and rendered.version >= version:
                 return rendered
+            amended = self._amended
             found = await self._read_models.read(seat_map.find, *key)
             if found.value is None:
                 raise PerformanceNotFound
             body = msgspec.json.encode(_seats_view(found.value))
             etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
             rendered = RenderedMap(body, etag, found.value.performance.changed_position, found.position)
-            self._keep(key, rendered)
+            if amended == self._amended:
+                self._keep(key, rendered)
             return rendered
 
     def _keep(self, key: tuple[ConcertCode, PerformanceName], rendered: RenderedMap) -> None:
@@ -366,8 +370,12 @@ class Board:
         async with connection.transaction():
             await lock_versions(connection)
             log_end = await self._read_clock_and_end(connection)
-            reached = await positions(connection, PROJECTIONS)
-            if any(reached[name] < position for name, position in self.positions.items()):
+            found = await places(connection, PROJECTIONS)
+            reached = {name: place.position for name, place in found.items()}
+            amended = {name: place.amended for name, place in found.items()}
+            is_earlier = any(reached[name] < position for name, position in self.positions.items())
+            if is_earlier or amended != self._amended:
+                self._amended = amended
                 self._start_over()
             if reached["concerts"] != self.positions["concerts"]:
                 changes.append(await self._read_concerts(connection))
@@ -380,7 +388,7 @@ class Board:
                 changes.append(await self._read_admissions(connection))
         for show in changes:
             show()
-        self.positions = dict(reached)
+        self.positions = reached
         self._log_end = log_end
         self._refreshes += 1
         self.refreshed_at = asyncio.get_running_loop().time()
@@ -388,7 +396,7 @@ class Board:
         self._refreshed = asyncio.Event()
 
     def _start_over(self) -> None:
-        """Forget everything: the read models stand at an earlier place, after a restore from a backup."""
+        """Forget everything: rows were changed behind the positions, or these are earlier (a restore)."""
         self.positions = dict.fromkeys(self.positions, 0)
         self.refreshed_at = -math.inf
         for known in (self._lines, self._concerts, self._performances, self._active, self._seat_maps):

@@ -14,9 +14,11 @@ from structlog.testing import capture_logs
 
 from aggregates.ids import ConcertCode, TokenId, UserId
 from api.board import Line
+from cli.rebuild import rebuild
 from commands.join_queue import JoinQueue
 from commands.open_wallet import OpenWallet
 from infrastructure.tokens import Claims
+from projections import seat_map
 from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, until
@@ -167,6 +169,24 @@ def test_a_board_whose_read_models_went_back_starts_over(start: Start) -> None:
     cat.when_asking().then(200, place=1)
     ann.when_asking().then(200, status="ACTIVE")
     ann.when_looking_at_seats().then(200)
+
+
+def test_a_board_shows_what_a_rebuild_has_put_right(start: Start) -> None:
+    """Nothing in those rows says that they have changed."""
+    api = start()
+    sale = api.given_sale(seats=10)
+    ann = sale.given_inside()
+    with psycopg.connect(api.service.dsn, autocommit=True) as connection:
+        connection.execute("UPDATE seat_map_v1.performances SET seats_held = 7, changed_position = 1000000")
+    sale.given_waiting().when_asking().then(200)
+    until(ann.when_listing_dates, lambda then: then.json["dates"][0]["seats_held"] == 7)
+    ann.when_looking_at_seats().then(200)
+
+    rebuild(api.service.dsn, [seat_map.PROJECTION], lambda *_: None)
+
+    until(ann.when_listing_dates, lambda then: then.json["dates"][0]["seats_held"] == 0)
+    ann.when_reserving(3).then(201)
+    until(ann.when_listing_dates, lambda then: then.json["dates"][0]["seats_held"] == 1)
 
 
 def test_seat_maps_take_no_more_memory_than_they_may(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
