@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from tests.faults import verdict
+from tests.faults.kinds import KINDS
 from tests.faults.product import Product
 from tests.faults.run import NotRecovered, Run, by_kind
 from tests.histories import Recorder, Target, run_load
@@ -30,7 +33,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="ticketing-faults-"))
     folder.chmod(0o711)  # root has PostgreSQL run by another account
     try:
-        outcome = asyncio.run(_run(folder, asked.seconds, asked.seed))
+        outcome = asyncio.run(_run(folder, asked))
     except BaseException:
         print(f"seed {asked.seed}: everything is kept in {folder}", flush=True)  # noqa: T201 (the report)
         raise
@@ -38,41 +41,49 @@ def main() -> None:
     if outcome.complaints:
         print("\n".join(["", *outcome.complaints, f"seed {asked.seed}: everything is kept in {folder}"]))  # noqa: T201 (the report)
         sys.exit(1)
-    shutil.rmtree(folder)
+    elif asked.keep:
+        print(f"everything is kept in {folder}")  # noqa: T201 (the report)
+    else:
+        shutil.rmtree(folder)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long the load goes on")
     parser.add_argument("--seed", default="1", help="draws the load, the faults and their moments")
+    parser.add_argument(
+        "--only", action="append", metavar="KIND", choices=sorted(KINDS), help=f"of {', '.join(KINDS)}"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep everything, also where all went well")
     return parser.parse_args()
 
 
-async def _run(folder: Path, seconds: float, seed: str) -> Outcome:
+async def _run(folder: Path, asked: argparse.Namespace) -> Outcome:
     """Load the product, break it meanwhile, and judge what is left."""
     _end_in_order_on_sigterm()
     complaints: list[str] = []
     async with Product(folder) as product:
-        run = Run(product, seed, _say)
+        run = Run(product, asked.seed, _say)
         recorder = Recorder(folder / "history.jsonl")
         try:
             with recorder:
-                await _load_and_strike(run, product, recorder, seconds, seed)
+                await _load_and_strike(run, product, recorder, asked)
         except* NotRecovered as failure:
             complaints += map(str, failure.exceptions)
         else:
             complaints += await _judge(run, product, recorder)
         finally:
-            _keep_logs(product)
+            _keep(product, run, folder)
         if complaints:
             verdict.keep_log(product.dsn, folder / "log.jsonl")
     calls = len(recorder.calls)
     told = sum(1 for call in recorder.calls if call.status is not None)
-    asked = sum(len(probe.done) for probe in run.probes)
+    probed = sum(len(probe.done) for probe in run.probes)
     return Outcome(
         [
             *verdict.table(run, by_kind(run.faults)),
-            f"{len(run.faults)} faults; {calls} calls, {told} of them answered; {asked} probes",
+            f"{len(run.faults)} faults; {calls} calls, {told} of them answered; {probed} probes",
+            f"the product started in {product.started_in_s:.1f} s",
         ],
         complaints,
     )
@@ -85,26 +96,29 @@ def _end_in_order_on_sigterm() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
 
 
-async def _load_and_strike(run: Run, product: Product, recorder: Recorder, seconds: float, seed: str) -> None:
-    deadline = time.monotonic() + seconds
+async def _load_and_strike(run: Run, product: Product, recorder: Recorder, asked: argparse.Namespace) -> None:
+    deadline = time.monotonic() + asked.seconds
+    kinds = {name: kind for name, kind in KINDS.items() if asked.only is None or name in asked.only}
     target = Target(product.urls, product.admin_key)
     async with run.probing(), asyncio.TaskGroup() as tasks:
-        tasks.create_task(run_load(target, seed=seed, seconds=seconds, recorder=recorder))
-        tasks.create_task(run.strike_until(deadline))
+        tasks.create_task(run_load(target, seed=asked.seed, seconds=asked.seconds, recorder=recorder))
+        tasks.create_task(run.strike_until(deadline, kinds))
 
 
 async def _judge(run: Run, product: Product, recorder: Recorder) -> Sequence[str]:
     return [
-        *verdict.slow(run),
+        *verdict.slow(run, product.started_in_s),
         *await verdict.unbalanced(run.probes),
-        *verdict.undocumented(recorder.history),
+        *verdict.inexplicable(recorder.history),
         *verdict.unsound(product),
     ]
 
 
-def _keep_logs(product: Product) -> None:
-    """Beside the others: the disk that they are on ends with the product."""
+def _keep(product: Product, run: Run, folder: Path) -> None:
+    """Put beside the history what was done and seen, and the logs on the disk that ends with the product."""
     shutil.copytree(product.postgres_logs, product.logs / "up", dirs_exist_ok=True)
+    for name, lines in (("faults", run.faults), ("probes", run.seen)):
+        (folder / f"{name}.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ reads it back, not before the charge. What was acknowledged has to be in the wal
 import asyncio
 import time
 from collections import Counter
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
 import aiohttp
@@ -22,15 +22,31 @@ AGAIN_AFTER_S: Final = 0.05
 
 
 class Done(NamedTuple):
-    """Something that was wanted of an API process, from when it was wanted to when it was done."""
+    """Something that was wanted, from when it was wanted to when it was done."""
 
     api: int
-    kind: Literal["command", "read"]
+    """1 or 2; 0 where it is not one of them that is waited for."""
+    kind: Literal["command", "read", "timer"]
     began: float
     """By a monotonic clock."""
     ended: float
-    refusals: str
+    refusals: str = ""
     """What came before, such as `STORE_UNAVAILABLE 3, lost 1`."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.began
+
+
+class Observer(Protocol):
+    """Who sees how long something has to be waited for."""
+
+    done: list[Done]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Observe until `stop`."""
+        ...
 
 
 class _Wallet(msgspec.Struct):

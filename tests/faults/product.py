@@ -51,6 +51,8 @@ class Product:
 
     proxy: Proxy
     """Between PostgreSQL and what runs beside `up`."""
+    started_in_s: float
+    """So long all of it took to start."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is for its data and logs; anyone may pass through it."""
@@ -73,6 +75,7 @@ class Product:
         self._up: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        began = time.monotonic()
         self.logs.mkdir()
         self._stack.enter_context(self.disk)
         self.proxy = await self._stack.enter_async_context(Proxy(self.dsn))
@@ -81,6 +84,7 @@ class Product:
         except BaseException:
             await self._stack.aclose()
             raise
+        self.started_in_s = time.monotonic() - began
         return self
 
     async def __aexit__(

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from tests.asynchronous import until
-from tests.faults.kinds import KINDS, Kind
-from tests.faults.probes import Done, Probe
+from tests.faults.kinds import Kind
+from tests.faults.probes import Done, Observer, Probe
 from tests.faults.product import Product
 from tests.faults.watch import Watch
 
@@ -63,6 +63,7 @@ class Run:
         self.probes = [Probe(number, url) for number, url in enumerate(product.urls, start=1)]
         self._product = product
         self._watch = Watch(product.connect)
+        self._observers: Sequence[Observer] = (*self.probes, self._watch)
         self._seed = seed
         self._say = say
 
@@ -71,15 +72,15 @@ class Run:
         """Have the probes ask for as long as the context lasts; then they finish."""
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            for probe in self.probes:
-                tasks.create_task(probe.run(stop))
+            for observer in self._observers:
+                tasks.create_task(observer.run(stop))
             await self._until_well(time.monotonic())
             try:
                 yield
             finally:
                 stop.set()
 
-    async def strike_until(self, deadline: float, kinds: Mapping[str, Kind] = KINDS) -> None:
+    async def strike_until(self, deadline: float, kinds: Mapping[str, Kind]) -> None:
         """Draw faults until then; what has begun is finished. Raises NotRecovered."""
         for name, chance in self._drawn(kinds):
             await asyncio.sleep(chance.uniform(*PEACE_S))
@@ -105,15 +106,19 @@ class Run:
         self._say(f"{fault.in_words}: well again after {fault.recovery_s:.1f} s")
         return fault
 
+    @property
+    def seen(self) -> Sequence[Done]:
+        """All that was waited for."""
+        return [done for observer in self._observers for done in observer.done]
+
     def longest_wait(self, fault: Fault) -> Done | None:
-        """Return what took longest of those whom the fault did not hit."""
+        """Return what took longest of what the fault did not hit."""
         others = [
             done
-            for probe in self.probes
-            for done in probe.done
+            for done in self.seen
             if done.api not in fault.hit and done.began < fault.recovered and done.ended > fault.began
         ]
-        return max(others, key=lambda done: done.ended - done.began, default=None)
+        return max(others, key=lambda done: done.seconds, default=None)
 
     def _drawn(self, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, random.Random]]:
         """Draw every kind once before any comes again; each has chances of its own."""
