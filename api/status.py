@@ -11,6 +11,7 @@ from api.services import Services
 from api.views import Health, Ready
 from commands.errors import StoreUnavailable
 from infrastructure import log_reader, worker_status
+from projections import dead_letters
 
 WORKER_GONE_AFTER = timedelta(seconds=10)
 """Workers tell how they do once a second; one that has not for so long is gone or stuck."""
@@ -28,7 +29,9 @@ async def readyz(call: Call[None, None]) -> Reply:
     services = call.services
     position = await services.read_models.read(log_reader.last_position)
     services.readiness.check(position, services.board, services.hearing)
-    return json_reply(200, Ready(position, dict(services.board.positions)))
+    parked = await services.read_models.read(dead_letters.count)
+    events = {projection: one.events for projection, one in parked.items()}
+    return json_reply(200, Ready(position, dict(services.board.positions), events))
 
 
 async def metrics(call: Call[None, None]) -> Reply:
@@ -46,6 +49,7 @@ async def _measure_followers(services: Services) -> None:
     position = await services.read_models.read(log_reader.last_position)
     for projection, reached in services.board.positions.items():
         services.sale_metrics.feed_lag_events.labels(projection).set(max(0, position - reached))
+    services.sale_metrics.parked((await services.read_models.read(dead_letters.count)).values())
     workers = await services.read_models.read(worker_status.worker_statuses)
     services.sale_metrics.workers(
         (worker.role, worker.facts) for worker in workers if worker.age < WORKER_GONE_AFTER

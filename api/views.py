@@ -347,9 +347,10 @@ class StreamEventView(msgspec.Struct, frozen=True):
     position: int
     version: int
     topic: str
-    recorded_at: datetime
-    command_id: UUID
-    correlation_id: UUID
+    recorded_at: datetime | None
+    """Null, and so the ids, for what is no event: the payload is then all that is stored, as text."""
+    command_id: UUID | None
+    correlation_id: UUID | None
     payload: Any
 
 
@@ -409,3 +410,5 @@ class Ready(msgspec.Struct, frozen=True):
     """Of the last event in the log."""
     read_models: dict[str, int]
     """Up to where each has come."""
+    parked: dict[str, int] = {}
+    """How many events each has passed over that has, since it could not apply them."""

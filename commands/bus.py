@@ -18,9 +18,10 @@ from aggregates.ids import TokenId
 from aggregates.stream import Stream
 from commands.batch import Decided, Keyed, MoreNeeded, Submission, decide
 from commands.command import Command
-from commands.errors import Overloaded, StoreUnavailable, TryAgain
+from commands.errors import HistoryUnreadable, Overloaded, StoreUnavailable, TryAgain
 from commands.ports import (
     Append,
+    BrokenHistory,
     EventLog,
     Known,
     LogReplaced,
@@ -180,7 +181,8 @@ class CommandBus:
     async def _settle(self, submissions: Sequence[Submission]) -> Sequence[Answer]:
         """Run a batch, or as much of it as goes together, until it is appended or keeps conflicting.
 
-        A defect outside of the handlers halves the batch, so that in the end it meets only what caused it.
+        A stream that cannot be read, and a defect outside of the handlers, halves the batch, so that in the
+        end it meets only what caused it.
         Raises LogUnavailable at the deadline.
         """
         clock = asyncio.get_running_loop().time
@@ -203,14 +205,22 @@ class CommandBus:
                 raise
             except _Unsettled as unsettled:
                 return [_unknown(submission) for submission in submissions[: unsettled.commands]]
-            except Exception as defect:
-                log.exception("batch_failed", commands=len(submissions))
-                self._states.clear()
+            except Exception as defect:  # noqa: BLE001 (it is logged, and answered)
+                answer = self._failed(defect, len(submissions))
                 if len(submissions) == 1:
-                    return [Answer(defect, 0)]
+                    return [answer]
                 submissions = submissions[: len(submissions) // 2]
             else:
                 return self._conclude(*appended)
+
+    def _failed(self, defect: Exception, commands: int) -> Answer:
+        """Say why no batch with this in it can be appended."""
+        if isinstance(defect, BrokenHistory):
+            log.error("history_broken", reason=str(defect), commands=commands)
+            return Answer(HistoryUnreadable(), 0)
+        log.error("batch_failed", commands=commands, exc_info=defect)
+        self._states.clear()
+        return Answer(defect, 0)
 
     async def _attempt(
         self, submissions: Sequence[Submission], deadline: float

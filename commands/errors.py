@@ -54,3 +54,16 @@ class StoreUnavailable(DomainError):
         super().__init__(detail, outcome=outcome)
         if outcome == "NONE" or repeatable:
             self.retry_after_s = RETRY_AFTER_S
+
+
+class HistoryUnreadable(StoreUnavailable):
+    """Something in the log that the command rests on cannot be read here: perhaps newer software wrote it."""
+
+    retry_after_s = 60
+
+    def __init__(self) -> None:
+        DomainError.__init__(
+            self,
+            "The log holds an event about this that cannot be read here. Nothing was recorded.",
+            outcome="NONE",
+        )

@@ -161,7 +161,10 @@ class LogUnavailable(Exception):
 
 
 class BrokenHistory(Exception):
-    """A stream's events are not 1, 2, 3, …, or are not those of its snapshot: nothing is decided on it."""
+    """A stream's events are not 1, 2, 3, …, cannot be read, or are not those of its snapshot.
+
+    Nothing is decided on it.
+    """
 
 
 class LogReplaced(Exception):

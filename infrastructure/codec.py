@@ -89,6 +89,14 @@ def read_form(state: bytes) -> StoredForm:
     return _decode_form(state)
 
 
+def find_form(state: bytes) -> StoredForm | None:
+    """Read what a stored event carries around its payload; None for what is no event."""
+    try:
+        return _decode_form(state)
+    except msgspec.DecodeError:
+        return None
+
+
 def _event(topic: str, payload: msgspec.Raw, upcasts: Mapping[str, Upcast]) -> Event:
     decode_payload = _decode_payload.get(topic)
     if decode_payload is not None:

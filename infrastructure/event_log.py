@@ -297,7 +297,7 @@ class PostgresEventLog:
                 log.warning("event_log_unavailable", error=str(error).strip() or type(error).__name__)
             self._in_reach = False
             raise LogUnavailable from error
-        except VersionConflict:
+        except (VersionConflict, BrokenHistory):
             raise
         except BaseException:
             self.lose()
@@ -339,7 +339,8 @@ class PostgresAppend:
         self._log.testify(epoch, witness)
         now = clock_now.astimezone(UTC)  # in the server's zone, hours could be skipped when adding to it
         if last_state is not None:
-            now = max(now, codec.read_form(last_state).recorded_at + timedelta(microseconds=1))
+            if last := codec.find_form(last_state):
+                now = max(now, last.recorded_at + timedelta(microseconds=1))
             self._log.saw(position, last_state)
         self.reading = Reading(
             now,
@@ -450,13 +451,13 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
     confirmed = known.version == 0
     for _, version, position, topic, state, is_snapshot in rows:
         if is_snapshot:
-            decoded = msgspec.json.decode(state, type=known.stream.aggregate.shape)
+            decoded = _snapshotted(known, state)
             known = Known(known.stream, decoded, version, position)
             expected, confirmed = version + 1, False
         elif version < expected:
             confirmed = position == known.position
         elif version == expected:
-            following.append(codec.decode(position, version, topic, state))
+            following.append(_decoded(known, position, version, topic, state))
             expected += 1
         else:
             raise BrokenHistory(f"{known.stream.name} lacks version {expected}")
@@ -465,6 +466,21 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
     if not confirmed:
         raise VersionConflict
     return evolved(known, following)
+
+
+def _decoded(known: Known, position: int, version: int, topic: str, state: bytes) -> RecordedEvent:
+    try:
+        return codec.decode(position, version, topic, state)
+    except Exception as error:
+        reason = f"{known.stream.name}, version {version} ({topic}): {type(error).__name__}: {error}"
+        raise BrokenHistory(reason) from error
+
+
+def _snapshotted(known: Known, state: bytes) -> Any:
+    try:
+        return msgspec.json.decode(state, type=known.stream.aggregate.shape)
+    except msgspec.DecodeError as error:
+        raise BrokenHistory(f"the snapshot of {known.stream.name}: {error}") from error
 
 
 def _hearing_since(now: datetime, oldest_beat_at: datetime | None, since: datetime | None) -> datetime | None:
@@ -563,7 +579,8 @@ async def _find_events(
     if len(rows) < len(events):
         return None
     for event, (_, state) in zip(events, rows, strict=True):
-        if codec.read_form(state).command_id != event.command_id:
+        form = codec.find_form(state)
+        if form is None or form.command_id != event.command_id:
             return None
     return [(position, state) for position, state in rows]
 

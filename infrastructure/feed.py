@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-import msgspec
 from psycopg import AsyncConnection
 
 from aggregates.event import RecordedEvent
@@ -149,9 +148,8 @@ def _decoded_one_by_one(rows: Sequence[Row], stream_ids: Mapping[int, UUID]) -> 
 def _unreadable(row: Row, stream_id: UUID, error: Exception, beside: datetime) -> RecordedEvent:
     position, version, topic, state = row
     event = Unreadable(topic, codec.meant_by(topic), stream_id, f"{type(error).__name__}: {error}")
-    try:
-        form = codec.read_form(state)
-    except msgspec.DecodeError:
+    form = codec.find_form(state)
+    if form is None:
         return RecordedEvent(
             position, str(stream_id), version, event, "", beside, stream_id, stream_id, stream_id
         )

@@ -27,9 +27,10 @@ class StoredEvent(msgspec.Struct, frozen=True):
     position: int
     version: int
     topic: str
-    recorded_at: datetime
-    command_id: UUID
-    correlation_id: UUID
+    recorded_at: datetime | None
+    """None, and so the ids, for what is no event; the payload is then all that is stored, as text."""
+    command_id: UUID | None
+    correlation_id: UUID | None
     payload: msgspec.Raw
 
 
@@ -50,7 +51,10 @@ async def last_position(connection: AsyncConnection[Any]) -> int:
 
 
 def _stored(position: int, version: int, topic: str, state: bytes) -> StoredEvent:
-    form = codec.read_form(state)
+    form = codec.find_form(state)
+    if form is None:
+        text = msgspec.json.encode(state.decode(errors="replace"))
+        return StoredEvent(position, version, topic, None, None, None, msgspec.Raw(text))
     return StoredEvent(
         position, version, topic, form.recorded_at, form.command_id, form.correlation_id, form.payload
     )

@@ -44,6 +44,8 @@ EVENTS_BEFORE: LiteralString = """
 
 Connection = AsyncConnection[Any]
 
+Row = tuple[Any, ...]
+
 
 async def find_owner(connection: Connection, code: ConcertCode, queue_number: int) -> UserId | None:
     """Return the user to whose token the number was issued, None where the log knows no such number."""
@@ -51,15 +53,15 @@ async def find_owner(connection: Connection, code: ConcertCode, queue_number: in
     if issued is None:
         return None
     before = issued.position
-    while events := await _events_before(connection, before):
-        for recorded in events:
+    while rows := await _rows_before(connection, before):
+        for recorded in filter(None, map(_readable, rows)):
             if recorded.recorded_at != issued.recorded_at:
                 return None
             match recorded.event:
                 case TokenIssued(code=issued_for, queue_number=number, user_id=user_id):
                     if (issued_for, number) == (code, queue_number):
                         return user_id
-        before = events[-1].position
+        before = rows[-1][0]
     return None
 
 
@@ -93,10 +95,18 @@ async def _next_issue(connection: Connection, stream: Stream[Any], version: int)
     cursor = connection.cursor(binary=True)
     await cursor.execute(NEXT_ISSUE, [stream.id, version, NumbersIssued.topic])
     row = await cursor.fetchone()
-    return None if row is None else codec.decode(*row)
+    return None if row is None else _readable(row)
 
 
-async def _events_before(connection: Connection, position: int) -> Sequence[RecordedEvent]:
+async def _rows_before(connection: Connection, position: int) -> Sequence[Row]:
     cursor = connection.cursor(binary=True)
     await cursor.execute(EVENTS_BEFORE, [position, APPEND_PAGE])
-    return [codec.decode(*row) for row in await cursor.fetchall()]
+    return await cursor.fetchall()
+
+
+def _readable(row: Row) -> RecordedEvent | None:
+    """An event that cannot be read tells nobody's number."""
+    try:
+        return codec.decode(*row)
+    except Exception:  # noqa: BLE001 (whatever is wrong with it)
+        return None

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,14 +12,37 @@ from structlog.typing import Processor
 
 from aggregates.errors import DomainError
 from commands.command import Command
+from projections.dead_letters import Parked
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048)
 
 
+class Lossy:
+    """A stream for what is logged: a line that cannot be written, since a disk is full, is lost.
+
+    Nothing else fails for it: what the line tells of goes on.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it, or lose it."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Have it written, or lose it."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logging(level: str, form: Literal["text", "json"]) -> None:
     """Write one line per event to standard error, for people or as JSON; libraries' messages too."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    lines = Lossy(sys.stderr)
     renderer: Processor = structlog.processors.JSONRenderer()
     if form == "text":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -31,10 +55,10 @@ def configure_logging(level: str, form: Literal["text", "json"]) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", lines)),
         cache_logger_on_first_use=True,
     )
-    of_libraries = logging.StreamHandler(sys.stderr)
+    of_libraries = logging.StreamHandler(lines)
     of_libraries.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -129,6 +153,18 @@ class SaleMetrics:
             ["projection"],
             registry=registry,
         )
+        self._parked_events = Gauge(
+            "ticketing_parked_events",
+            "Events that a projection has passed over, since it could not apply them.",
+            ["projection"],
+            registry=registry,
+        )
+        self._parked_seconds = Gauge(
+            "ticketing_parked_seconds",
+            "How long ago the first of them was parked.",
+            ["projection"],
+            registry=registry,
+        )
         self._workers = Gauge(
             "ticketing_worker",
             "What workers tell, such as the timer's lateness in seconds; of several the largest.",
@@ -141,6 +177,14 @@ class SaleMetrics:
         self.queue_active = Gauge(
             "ticketing_queue_active", "Active tokens, by concert.", ["concert"], registry=registry
         )
+
+    def parked(self, parked: Iterable[Parked]) -> None:
+        """Take over what projections have parked now."""
+        self._parked_events.clear()
+        self._parked_seconds.clear()
+        for one in parked:
+            self._parked_events.labels(one.projection).set(one.events)
+            self._parked_seconds.labels(one.projection).set(one.oldest_s)
 
     def workers(self, told: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Take over the numbers that workers tell, by role: of several the largest, of none nothing."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from aggregates.ids import ConcertCode
-from projections import concerts, queue
+from projections import checkpoints, concerts, queue
 from projections.concerts import ConcertFound
 from projections.queue import Line
 
@@ -30,6 +30,7 @@ class Sales:
         self._concerts: dict[ConcertCode, ConcertFound] = {}
         self._lines: dict[ConcertCode, Line] = {}
         self._concerts_position = self._lines_position = 0
+        self._amended = 0
 
     @property
     def position(self) -> int:
@@ -43,6 +44,11 @@ class Sales:
 
     async def refresh(self, connection: AsyncConnection[Any]) -> None:
         """Read what has changed."""
+        places = await checkpoints.places(connection, [concerts.PROJECTION, queue.PROJECTION])
+        amended = sum(place.amended for place in places.values())
+        if amended != self._amended:
+            self._start_over()
+            self._amended = amended
         changed_concerts = await concerts.changed_since(connection, self._concerts_position)
         changed_lines = await queue.lines_changed_since(connection, self._lines_position)
         if (
@@ -56,7 +62,7 @@ class Sales:
         self._concerts_position, self._lines_position = changed_concerts.position, changed_lines.position
 
     def _start_over(self) -> None:
-        """Forget everything: the read models stand at an earlier place, after a restore from a backup."""
+        """Forget everything: the read models stand at an earlier place, or were changed behind it."""
         self._concerts.clear()
         self._lines.clear()
         self._concerts_position = self._lines_position = 0
