@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -139,14 +140,14 @@ def damage(connection: Connection[Any], projection: Projection[Any]) -> int:
     return lost
 
 
-def rebuild_until_killed(dsn: str, name: str, exchanges: int) -> None:
-    """Rebuild in a process of its own, which is killed after so many exchanges with the server."""
-    left = exchanges
+def rebuild_until_killed(dsn: str, name: str, moment: int | Step) -> None:
+    """Rebuild in a process of its own; be killed at a step, or after so many exchanges with the server."""
+    left = moment if isinstance(moment, int) else sys.maxsize
 
     def count_down() -> None:
         nonlocal left
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            _be_killed()
         left -= 1
 
     wait, async_wait = psycopg.Connection.wait, AsyncConnection.wait
@@ -161,4 +162,9 @@ def rebuild_until_killed(dsn: str, name: str, exchanges: int) -> None:
 
     psycopg.Connection.wait = counted  # type: ignore[method-assign]
     AsyncConnection.wait = async_counted  # type: ignore[method-assign]
-    rebuild(dsn, [BY_NAME[name]], Told())
+    told = Told(**{moment.name.lower(): _be_killed}) if isinstance(moment, Step) else Told()
+    rebuild(dsn, [BY_NAME[name]], told)
+
+
+def _be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
