@@ -28,7 +28,7 @@ EVENING = StartTime("19:30")
 TONIGHT = PerformanceName("2026-03-02T19:30")
 CODE = ConcertCode("IU-2026")
 
-SENTENCES = re.compile(r"[A-Z](?=[a-z]| [a-z]).*\.")
+SENTENCES = re.compile(r"([A-Z](?=[a-z]| [a-z])[^.]*\.( (?=[A-Z])|$))+")
 """How a refusal speaks to people: `Someone else holds these seats. Choose others.`"""
 
 WORDS = re.compile(r"[a-z]+[ '][a-z].*[a-z]")

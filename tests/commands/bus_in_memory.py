@@ -37,6 +37,8 @@ class Trouble(Enum):
     """When it begins, or looks an append up."""
     REPLACED = auto()
     """Likewise: it is no longer the log that it was."""
+    LOCKED = auto()
+    """Somebody else keeps the append lock, for longer than anybody looks."""
     CONFLICT = auto()
     """When it commits, and so the others."""
     DEFECT = auto()
@@ -75,8 +77,14 @@ class TroubledLog:
     async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
         """Look up what became of an append."""
         self.finds += 1
-        _be_there(_next(self.find_troubles))
-        return await self.log.find(writes, deadline)
+        trouble = _next(self.find_troubles)
+        _be_there(trouble)
+        somebody = await self.log.begin(Wanted([]), deadline) if trouble is Trouble.LOCKED else None
+        try:
+            return await self.log.find(writes, deadline)
+        finally:
+            if somebody is not None:
+                await somebody.give_up()
 
 
 class TroubledAppend:

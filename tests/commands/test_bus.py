@@ -398,6 +398,17 @@ async def test_where_even_looking_it_up_fails_the_outcome_is_told_to_be_unknown(
 
 
 @in_no_time
+async def test_looking_it_up_is_given_up_at_its_deadline_while_others_keep_the_lock() -> None:
+    async with RunningBus() as service:
+        await service.done(registered(ANN))
+        service.log.commit_troubles.append(Trouble.LOST_COMMIT)
+        service.log.find_troubles.append(Trouble.LOCKED)
+        (answer,) = await service.ask(CHARGE)
+        assert answer.outcome.members == {"outcome": "UNKNOWN"}
+        assert now_s() == pytest.approx(FIND_DEADLINE_S, abs=2 * RETRY_PAUSE_S)
+
+
+@in_no_time
 async def test_a_bus_whose_log_was_replaced_decides_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_bus, "BATCH_COMMANDS_MAX", 2)
     async with RunningBus() as service:
@@ -421,6 +432,7 @@ async def test_what_became_of_an_append_nobody_can_say_once_the_log_was_replaced
         (answer,) = await service.ask(keyed(CHARGE))
         assert answer.outcome.members == {"outcome": "UNKNOWN"}
         assert (service.log.finds, now_s()) == (1, 0)
+        assert balances(await service.ask(CHARGE)) == [5]
 
 
 @in_no_time
