@@ -22,7 +22,8 @@ STEADY_AFTER_S: Final = 30.0
 """A child that ran for so long is started again as soon as one that never failed."""
 
 RESTART_PAUSE_S_MIN: Final = 0.2
-RESTART_PAUSE_S_MAX: Final = 10.0
+RESTART_PAUSE_S_MAX: Final = 5.0
+"""Half of the time within which all is well again after an outage, however long that was."""
 
 POLL_S: Final = 0.1
 """How often an embedded PostgreSQL is looked after."""
@@ -198,13 +199,18 @@ class Supervisor:
             how = await child.ended()
             if clock() - started_at > self._steady_after_s:
                 pause_s = RESTART_PAUSE_S_MIN
-            self._say(f"{child.name} {how}; it is started again in {pause_s:g} s")
+            self._tell(f"{child.name} {how}; it is started again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, RESTART_PAUSE_S_MAX)
             try:
                 await child.start()
             except ChildFailed as failure:
-                self._say(str(failure))
+                self._tell(str(failure))
+
+    def _tell(self, line: str) -> None:
+        """Say it; where that cannot be said, since a disk is full, the children are kept all the same."""
+        with suppress(OSError):
+            self._say(line)
 
 
 async def keep_logs_short(log_files: Sequence[Path]) -> None:
@@ -218,11 +224,15 @@ async def keep_logs_short(log_files: Sequence[Path]) -> None:
 def make_room(log_file: Path) -> None:
     """Keep a long log beside its place, and go on from an empty one.
 
-    The file itself stays, since processes append to it.
+    The file itself stays, since processes append to it. Where there is no space to keep it, it goes.
     """
+    kept = log_file.with_suffix(".log.1")
     with suppress(FileNotFoundError):
         if log_file.stat().st_size > LOG_BYTES_MAX:
-            shutil.copyfile(log_file, log_file.with_suffix(".log.1"))
+            try:
+                shutil.copyfile(log_file, kept)
+            except OSError:
+                kept.unlink(missing_ok=True)
             os.truncate(log_file, 0)
 
 

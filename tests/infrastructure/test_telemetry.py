@@ -34,3 +34,18 @@ def test_every_message_is_one_json_object_on_a_line_of_its_own() -> None:
     assert [message["level"] for message in messages] == ["info", "warning", "error"]
     assert "ValueError: broken" in messages[2]["exception"]
     assert all(message["timestamp"].endswith("Z") for message in messages)
+
+
+def test_a_line_that_cannot_be_written_fails_nothing() -> None:
+    """The disk of the logs may be full when there is most to say."""
+    goes_on = f"{SPEAKS}\nprint('went on')"
+    with open("/dev/full", "w") as full:  # noqa: PTH123 (a device, on which every write fails)
+        spoken = subprocess.run(
+            [sys.executable, "-c", goes_on],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert spoken.stdout == "went on\n"

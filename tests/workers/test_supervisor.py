@@ -1,7 +1,9 @@
 """The supervisor with small processes of its own, that end, hang and fail as they are told."""
 
 import asyncio
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -88,6 +90,22 @@ def test_a_child_that_ran_steadily_is_started_again_without_a_longer_pause(tmp_p
     assert all(line.endswith("in 0.2 s") for line in stage.said)
 
 
+def test_a_child_is_started_again_also_where_nobody_can_be_told(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+
+    def say(_: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    unheard = Supervisor(say)
+
+    async def scene() -> None:
+        await unheard.start(stage.child("brief", SHORT_LIVED))
+        await stage.wait_until(lambda: stage.times_started("brief") >= 2)
+        await unheard.stop()
+
+    play(scene())
+
+
 def test_stopping_ends_the_last_group_first_and_starts_nothing_again(stage: Stage) -> None:
     stopped: list[str] = []
     ends: list[asyncio.Task[None]] = []
@@ -170,6 +188,21 @@ def test_a_long_log_makes_room_while_its_process_goes_on_writing(tmp_path: Path)
         log.write(b"new")
     assert log_file.read_bytes() == b"new"
     assert (tmp_path / "api.log.1").stat().st_size == supervisor.LOG_BYTES_MAX + 1
+
+
+def test_a_long_log_goes_where_there_is_no_room_to_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy_a_part(_: Path, kept: Path) -> None:
+        kept.write_bytes(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", copy_a_part)
+    log_file = tmp_path / "api.log"
+    log_file.write_bytes(b"x" * (supervisor.LOG_BYTES_MAX + 1))
+    make_room(log_file)
+    assert log_file.read_bytes() == b""
+    assert list(tmp_path.iterdir()) == [log_file]
 
 
 def test_a_log_that_is_not_there_yet_needs_no_room(tmp_path: Path) -> None:
