@@ -29,6 +29,10 @@ types: $(INSTALLED) ## check types with mypy and pyright
 contracts: $(INSTALLED) ## check which package imports which
 	@$(BIN)/lint-imports --no-logo
 
+.PHONY: hostile
+hostile: $(INSTALLED) ## attack the API with CASES=20000 requests made of its document, drawn from SEED=1
+	@$(BIN)/python -m tests.hostile --cases $(or $(CASES),20000) --seed $(or $(SEED),1)
+
 bench: $(INSTALLED) ## measure every operation and print one table (under 10 minutes)
 	@$(BIN)/python -m bench
 

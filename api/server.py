@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from api.app import create_app
 from api.board import Board
-from api.connections import BoundedHttp
+from api.connections import REQUEST_S, BoundedHttp, allow_many_connections, cut_off_who_stalls
 from api.readiness import Readiness
 from api.services import Services
 from commands.bus import CommandBus
@@ -40,19 +40,26 @@ log = structlog.get_logger(__name__)
 
 async def run(settings: Settings, dsn: str, *, fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then finish what has begun, and drain the command bus."""
+    allow_many_connections()
     async with running_services(settings, dsn) as services:
         log.info("api_starts", host=settings.host, port=settings.port, fd=fd)
         await serve(http_server(services), None if fd is None else socket.socket(fileno=fd))
         log.info("api_stops")
 
 
-async def serve(server: uvicorn.Server, listener: socket.socket | None) -> None:
+async def serve(
+    server: uvicorn.Server, listener: socket.socket | None, *, request_s: float = REQUEST_S
+) -> None:
     """Serve until told to stop; where that is cut off, listen no longer."""
-    try:
-        await server.serve(None if listener is None else [listener])
-    finally:
-        for listening in getattr(server, "servers", ()):
-            listening.close()
+    async with asyncio.TaskGroup() as tasks:
+        connections = server.server_state.connections
+        cutting_off = tasks.create_task(cut_off_who_stalls(connections, request_s), name="cutting-off")
+        try:
+            await server.serve(None if listener is None else [listener])
+        finally:
+            cutting_off.cancel()
+            for listening in getattr(server, "servers", ()):
+                listening.close()
 
 
 def http_server(services: Services) -> uvicorn.Server:

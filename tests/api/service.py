@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
+from api.connections import REQUEST_S
 from api.server import http_server, running_services, serve
 from api.services import Services
 from commands.bus import Answer
@@ -50,9 +51,11 @@ class Service:
         projects: bool = True,
         proxied: bool = False,
         waits: bool = True,
+        request_s: float = REQUEST_S,
         **settings: Any,
     ) -> None:
         """Without `projects` another one keeps the read models; without `waits` it need not be ready."""
+        self._request_s = request_s
         self.dsn = dsn
         self._proxied = proxied
         self._projects = projects
@@ -105,6 +108,11 @@ class Service:
         assert [one.outcome for one in answers if isinstance(one.outcome, Exception)] == []
         return answers
 
+    @property
+    def connections(self) -> Sequence[Any]:
+        """Those that are open, as the server holds them."""
+        return list(self._server.server_state.connections)
+
     @contextmanager
     def without_projector(self) -> Iterator[None]:
         """Let the read models stay where they are."""
@@ -153,7 +161,7 @@ class Service:
             if self._projects:
                 self._start_projector()
             stack.push_async_callback(self._stop_projector)
-            await serve(self._server, self._listener)
+            await serve(self._server, self._listener, request_s=self._request_s)
 
     def _stop(self) -> None:
         self._server.should_exit = True

@@ -1,6 +1,7 @@
 """What comes over a connection that no good client sends, and clients that leave in the middle."""
 
 import logging
+import select
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -62,6 +63,11 @@ class Connection:
             return self._answers.read(1) == b""
         except ConnectionResetError:
             return True
+
+    def says_something(self, within_s: float) -> bool:
+        """Whether the server sends something, or closes, in this time."""
+        readable, _, _ = select.select([self._socket], [], [], within_s)
+        return bool(readable)
 
     def reset(self) -> None:
         """Leave without a word."""

@@ -1,0 +1,137 @@
+"""Clients that stall, in a head, in a body, while reading, or before any word: they alone are cut off."""
+
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.api.grammar import Api
+from tests.api.service import Service
+from tests.api.test_connections import KEEP_ALIVE, Connection, is_serving
+from tests.postgres_fixtures import Databases
+from tests.postgres_guard import TEMPLATE
+
+REQUEST_S = 0.4
+"""So that nobody has to wait for half a minute."""
+
+ENOUGH_S = 10.0
+SILENT = 10_000
+
+
+@pytest.fixture(scope="module")
+def impatient(databases: Databases) -> Iterator[Api]:
+    """A service that waits for nobody for long."""
+    with Service(databases.create(TEMPLATE), request_s=REQUEST_S) as service:
+        api = Api(service)
+        yield api
+        api.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"G",
+        b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nX-Slow: ",
+        b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n{",
+        b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+        b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n",
+    ],
+)
+def test_a_request_that_does_not_come_to_its_end_is_refused(impatient: Api, sent: bytes) -> None:
+    with Connection(impatient) as connection:
+        connection.send(sent)
+        answer = connection.read()
+        while answer.status == 100:
+            answer = connection.read()
+        assert (answer.status, answer.json["code"]) == (400, "BAD_REQUEST")
+        assert answer.json["detail"] == "The request did not come to its end in time."
+        assert connection.is_closed
+    is_serving(impatient)
+
+
+def test_a_request_that_drips_is_refused_as_well(impatient: Api) -> None:
+    with Connection(impatient) as connection:
+        connection.send(b"POST /api/v1/users HTTP/1.1\r\nHost: here\r\nContent-Length: 60000\r\n\r\n")
+        deadline = time.monotonic() + ENOUGH_S
+        while not connection.says_something(within_s=REQUEST_S / 20):
+            assert time.monotonic() < deadline, "drips for ever"
+            connection.send(b"x")
+        assert connection.read().json["code"] == "BAD_REQUEST"
+        assert connection.is_closed
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\r\n", b"GET /healthz HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nx"]
+)
+def test_a_connection_that_says_nothing_more_is_closed(impatient: Api, sent: bytes) -> None:
+    """Also where a body that nobody reads does not come to its end: that stops the clock between requests."""
+    with Connection(impatient) as connection:
+        connection.send(sent)
+        if sent.startswith(b"GET"):
+            connection.receive().then(200)
+            connection.send(b"x")
+        assert connection.is_closed
+    is_serving(impatient)
+
+
+def test_a_client_that_is_quick_is_never_cut_off(impatient: Api) -> None:
+    """Whatever it was doing when all connections were looked at."""
+    with Connection(impatient) as connection:
+        deadline = time.monotonic() + 4 * REQUEST_S
+        while time.monotonic() < deadline:
+            connection.send(
+                b"POST /api/v1/users HTTP/1.1\r\n", KEEP_ALIVE, b"Content-Length: 2\r\n\r\n{", b"}"
+            )
+            connection.receive("POST", "/api/v1/users").then(201)
+        assert not connection.says_something(within_s=2 * REQUEST_S)  # between requests it may take its time
+        connection.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n")
+        connection.receive().then(200)
+
+
+def test_a_client_that_does_not_read_is_closed(impatient: Api) -> None:
+    with Connection(impatient) as connection:
+        connection.send((b"GET /openapi.json HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n") * 100)
+        impatient.service.until(lambda: waits_for_a_reader(impatient))
+        impatient.service.until(lambda: not waits_for_a_reader(impatient))
+    is_serving(impatient)
+
+
+def waits_for_a_reader(api: Api) -> bool:
+    """Whether an answer waits to be read."""
+    return any(connection.flow.write_paused for connection in api.service.connections)
+
+
+def test_an_answer_is_never_taken_for_that_of_an_earlier_request(api: Api) -> None:
+    """What is not HTTP comes while an earlier request is being answered: that is told, and then no more."""
+    with Connection(api) as connection:
+        connection.send(
+            b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE + b"Content-Length: 2\r\n\r\n{}"
+            b"\x00\x01 this is not HTTP\r\n\r\n"
+        )
+        connection.receive("POST", "/api/v1/users").then(201)
+        assert connection.is_closed
+    is_serving(api)
+
+
+@contextmanager
+def many_files() -> Iterator[int]:
+    """Allow this process as many connections as the machine's owner does."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    yield most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+
+
+def test_ten_thousand_connections_that_say_nothing_keep_nobody_waiting(api: Api) -> None:
+    """Both ends are in this process, so that each of them takes two of its files."""
+    with many_files() as files, ExitStack() as silent:
+        number = min(SILENT, files // 2 - 500)
+        for _ in range(number):
+            silent.enter_context(socket.create_connection(api.service.address))
+        began_at = time.monotonic()
+        is_serving(api)
+        assert time.monotonic() - began_at < 1.0
+    is_serving(api)
