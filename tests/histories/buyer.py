@@ -196,13 +196,17 @@ class Buyer:
 
     async def _charge_some(self, amount: int) -> None:
         """Charge enough, or too little, at once or from several connections."""
-        match self._rng.choice(["enough", "in parts", "too little", "nothing"]):
+        match self._rng.choice(
+            ["enough", "enough", "in parts", "too little", "nothing", "what no wallet takes"]
+        ):
             case "enough":
                 await self._charge(amount)
             case "in parts":
                 await asyncio.gather(*(self._charge(amount // 3 + 1) for _ in range(3)))
             case "too little":
                 await self._charge(self._rng.choice([1, 999, amount // 2]))
+            case "what no wallet takes":
+                await self._charge(self._rng.choice([0, -1, 10_000_001]))
             case _:
                 pass
 

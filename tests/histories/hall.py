@@ -1,13 +1,21 @@
 """What is on sale just now, as operators and buyers of one load know it."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 CONCERTS_MAX = 3
 """At once: the fewer, the more its buyers get in each other's way."""
 
 PRICES = (10_000, 30_000, 70_000)
+
+
+SEOUL = ZoneInfo("Asia/Seoul")
+"""Where all halls are."""
+
+BEGINS_SOON = 0.2
+"""How many performances begin while they are sold."""
 
 
 class Showing(NamedTuple):
@@ -47,13 +55,15 @@ class Hall:
         }
 
     def new_performance(self, day: int) -> dict[str, Any]:
-        """Think of a small performance, far ahead."""
+        """Think of a small performance, far ahead, or one that begins within two minutes."""
         seats = self._rng.randint(3, 8)
         price, better = self._rng.sample(PRICES, 2)
-        date = datetime.now(UTC).date() + timedelta(days=300 + day)
+        starts = datetime.now(SEOUL) + timedelta(days=300 + day)
+        if self._rng.random() < BEGINS_SOON:
+            starts = datetime.now(SEOUL) + timedelta(seconds=90)
         return {
-            "date": date.isoformat(),
-            "start_time": "19:00",
+            "date": starts.date().isoformat(),
+            "start_time": f"{starts:%H:%M}",
             "seats": [
                 {"first": 1, "last": seats, "type": "STANDARD", "price": price},
                 {"first": seats + 1, "last": seats + 3, "type": "VIP", "price": better},

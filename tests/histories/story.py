@@ -73,7 +73,7 @@ class Story:
             sent=sent,
             method=method,
             path=path,
-            **{"code": CODE, "user_id": an_id(who), **fields},
+            **{"code": None if kind == "refund" else CODE, "user_id": an_id(who), **fields},
         )
         if answered is not None:
             content_type = "application/problem+json" if error else "application/json"
@@ -99,6 +99,24 @@ class Story:
         view = {**body, "description": "", "time_zone": "Asia/Seoul"}
         path = "/api/v1/admin/concerts"
         return self.tell("announce", "operator", "POST", path, at, status=201, body=body, view=view)
+
+    def switch(self, kind: str, at: At) -> Call:
+        """Open or close the sale."""
+        path = f"/api/v1/admin/concerts/{CODE}/sales/{kind}"
+        view = {"code": CODE, "sales": "OPEN" if kind == "open" else "CLOSED", "queue": None}
+        return self.tell(kind, "operator", "POST", path, at, status=200, view=view)
+
+    def schedule(self, at: At, *, starts_at: float) -> Call:
+        view: Any = {
+            "concert_code": CODE,
+            "date": DATE,
+            "start_time": START_TIME,
+            "end_time": None,
+            "starts_at": moment(starts_at),
+            "seats": [],
+        }
+        path = f"/api/v1/admin/concerts/{CODE}/performances"
+        return self.tell("schedule", "operator", "POST", path, at, status=201, view=view)
 
     def join(
         self, who: str, number: int, at: At, *, status: int = 201, state: str = "WAITING", **fields: Any

@@ -5,7 +5,17 @@ Pure: it reads nothing but the calls, and shares nothing with what it checks.
 
 from collections.abc import Iterator
 
-from tests.histories.checker import contract, positions, queue, records, repeats, seat_maps, seats, wallets
+from tests.histories.checker import (
+    contract,
+    positions,
+    queue,
+    records,
+    repeats,
+    sales,
+    seat_maps,
+    seats,
+    wallets,
+)
 from tests.histories.checker.clock import DatabaseClock
 from tests.histories.checker.operations import operations_of
 from tests.histories.checker.violation import Violation
@@ -28,6 +38,7 @@ def _violations(history: History) -> Iterator[Violation]:
     yield from positions.violations(history, operations)
     yield from queue.violations(history, operations, clock)
     yield from wallets.violations(history, operations, clock)
+    yield from sales.violations(operations)
     yield from records.violations(history, operations, clock)
     by_performance = seats.seat_histories(operations, clock)
     yield from seats.violations(by_performance, clock)
