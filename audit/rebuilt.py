@@ -32,6 +32,8 @@ class RebuiltCompared(msgspec.Struct, frozen=True):
     """How many it has otherwise, lacks, or has too many."""
     live_different: int | None
     """Likewise of the one that is read; None where there is none."""
+    unapplied: int
+    """How many events the next one has parked that the one that is read has not."""
 
 
 class _Side:
@@ -86,6 +88,7 @@ def compare_rebuilt(
                     live.expected.apply(topic, stored, position)
             progress(rows[-1][0], last)
         coming.compare(connection, on_difference)
+        parked = _parked(connection)
         try:
             live.compare(connection, _pass_over)
         except (errors.UndefinedTable, errors.UndefinedColumn):
@@ -95,9 +98,18 @@ def compare_rebuilt(
             coming.rows[name],
             coming.different[name],
             live.different[name] if name in live.reached else None,
+            len(coming.reached[name].passed_over - parked.get(name, set())),
         )
         for name in names
     }
+
+
+def _parked(connection: Connection[Any]) -> Mapping[str, set[int]]:
+    """The positions of the events that each read model has passed over, whatever its version."""
+    parked: dict[str, set[int]] = {}
+    for name, position in connection.execute("SELECT projection, position FROM ticketing.dead_letters"):
+        parked.setdefault(name, set()).add(position)
+    return parked
 
 
 def _pass_over(_: Difference) -> None:

@@ -103,7 +103,10 @@ def rebuild(dsn: str, projections: "Sequence[Projection[Any]]", tell: "Tell") ->
             progress=lambda position, last: tell(Step.COMPARE, what, position, last),
             on_difference=show,
         )
-        return {name: Comparison(one.rows, one.different, one.live_different) for name, one in found.items()}
+        return {
+            name: Comparison(one.rows, one.different, one.unapplied, one.live_different)
+            for name, one in found.items()
+        }
 
     feed = PostgresFeed(dsn)
     try:
@@ -135,12 +138,12 @@ def _named(names: Sequence[str], *, every: bool) -> "Sequence[Projection[Any]]":
 
 def _say(rebuilt: "Rebuilt") -> None:
     name = f"{rebuilt.projection.name} v{rebuilt.projection.version}"
-    rows, different, live_different = rebuilt.comparison
+    rows, different, unapplied, live_different = rebuilt.comparison
     if rebuilt.position is None:
         kept = f"{rebuilt.projection.name}_next_v{rebuilt.projection.version}"
         line = (
-            f"{name}: {different:,} of {rows:,} rows are not what the log says, so it was not put in place; "
-            f"what was built is in {kept}, until the next rebuild"
+            f"{name} was not put in place: {different:,} of {rows:,} rows are not what the log says, "
+            f"{unapplied:,} more events could not be applied; it is kept as {kept} until the next rebuild"
         )
         err.print(line, markup=False)
         return

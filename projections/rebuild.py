@@ -61,6 +61,9 @@ CATCH_UP_S_MAX = 0.4
 IDLE_MS_MAX = 1_000
 """A rebuild that was stopped just then loses its session, and with it the lock on the checkpoint."""
 
+REST_S = 0.02
+"""Where nothing can be applied at the moment."""
+
 RETRY_S = 0.5
 REMOVE_WITHIN_S = 30.0
 """Who reads the old tables for longer keeps them; the next rebuild removes them."""
@@ -168,8 +171,15 @@ class Comparison(NamedTuple):
     """Of the next one."""
     different: int
     """How many rows of the next one are not what the log says; it takes its place only if none is."""
+    unapplied: int
+    """How many events it could not apply, which the one that is read has; likewise."""
     live_different: int | None
-    """Likewise of the one that is read, None where there is none."""
+    """How many rows of the one that is read are not what the log says, None where there is none."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the next one may take its place."""
+        return not (self.different or self.unapplied)
 
 
 class Rebuilt(NamedTuple):
@@ -317,7 +327,8 @@ class _Building:
 
     def _advanced(self) -> int:
         """Apply one more batch, and return how far all have come. Raises RebuildError if one cannot go on."""
-        self._runner.run(self._projector.advance())
+        if not self._runner.run(self._projector.advance()):
+            time.sleep(REST_S)
         for projection in self._nexts:
             if self._projector.standings[projection.name].failures_in_a_row > FAILURES_MAX:
                 name = projection.name.removesuffix("_next")
@@ -339,7 +350,7 @@ def _take_place(
     comparison: Comparison,
     tell: Tell,
 ) -> Rebuilt:
-    if comparison.different:
+    if not comparison.is_good:
         return Rebuilt(projection, comparison, position=None, removed=False)
     tell(Step.SWITCH, projection.name)
     waits = False

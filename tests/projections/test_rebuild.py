@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 import pytest
 from psycopg import Connection, IsolationLevel
+from structlog.testing import capture_logs
 
 import audit
 from aggregates.seat import SeatSold
@@ -26,6 +27,7 @@ from projections.registry import PROJECTIONS
 from tests.audit.database import project, store
 from tests.audit.sales import a_sale_of_all_kinds
 from tests.projections import tables
+from tests.projections.poison import Poison
 from tests.projections.rebuilding import (
     USER,
     Told,
@@ -43,6 +45,15 @@ WALLET = """
     FROM ticketing.projection_checkpoints
     JOIN wallet_entries_v1.wallets ON user_id = %s
     WHERE projection = 'wallet_entries'
+"""
+
+
+PARK = """
+    INSERT INTO ticketing.dead_letters
+        (projection, position, stream_id, stream, version, topic, error, tries)
+    SELECT 'seat_map', notification_id, originator_id, 'seat/GALA', originator_version, topic, 'poison', 3
+    FROM ticketing.ticketing_events
+    WHERE notification_id = %s
 """
 
 
@@ -131,7 +142,7 @@ def test_what_was_recorded_and_projected_meanwhile_is_in_the_rebuilt_one(
     def compare(_: Any) -> dict[str, Comparison]:
         wallet.charge(7)
         project(dsn)
-        return {"wallet_entries": Comparison(rows=1, different=0, live_different=0)}
+        return {"wallet_entries": Comparison(rows=1, different=0, unapplied=0, live_different=0)}
 
     position = wallet.position
     feed = LogAsItWas(dsn)
@@ -154,6 +165,46 @@ def test_one_that_is_not_what_the_log_says_is_not_put_in_place(
 
     rebuilt(projected, "seat_map")
     assert leftovers(connection) == []
+    assert shown(connection) == before
+
+
+def sold_at(connection: Connection[Any]) -> int:
+    """The position of an event by which a seat was sold."""
+    row = connection.execute(
+        "SELECT min(notification_id) FROM ticketing.ticketing_events WHERE topic = 'seat.sold'"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def dead_letters(connection: Connection[Any]) -> set[tuple[str, int]]:
+    return set(connection.execute("SELECT projection, position FROM ticketing.dead_letters").fetchall())
+
+
+def test_one_that_cannot_apply_what_the_one_before_has_applied_is_not_put_in_place(
+    projected: str, connection: Connection[Any]
+) -> None:
+    before, sold = shown(connection), sold_at(connection)
+    with capture_logs():
+        (done,) = rebuild(projected, [Poison([sold]).into(seat_map.PROJECTION)], Told())
+    assert done.position is None
+    assert done.comparison.unapplied == len(dead_letters(connection)) > 0
+    assert ("seat_map_next", sold) in dead_letters(connection)
+    assert shown(connection) == before
+    rebuilt(projected, "seat_map")
+    assert dead_letters(connection) == set()
+    assert leftovers(connection) == []
+
+
+def test_dead_letters_are_those_of_the_one_in_place(projected: str, connection: Connection[Any]) -> None:
+    before, sold = shown(connection), sold_at(connection)
+    connection.execute(PARK, [sold])
+    with capture_logs():
+        (done,) = rebuild(projected, [Poison([sold]).into(seat_map.PROJECTION)], Told())
+    assert done.position is not None, "it is no worse than the one before"
+    assert dead_letters(connection) == {("seat_map", sold)}
+    rebuilt(projected, "seat_map")
+    assert dead_letters(connection) == set()
     assert shown(connection) == before
 
 
