@@ -24,9 +24,11 @@ def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
     return run
 
 
-async def until(condition: Callable[[], Any], within_s: float = WITHIN_S) -> None:
+async def until(
+    condition: Callable[[], Any], within_s: float = WITHIN_S, look_every_s: float = LOOK_EVERY_S
+) -> None:
     """Let others work until the condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(look_every_s)

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,8 @@ from tests.faults.kinds import KINDS
 from tests.faults.product import Product
 from tests.faults.run import NotRecovered, Run, by_kind
 from tests.histories import Recorder, Target, run_load
+
+COMPLAINTS_SHOWN_MAX: Final = 20
 
 
 class Outcome(NamedTuple):
@@ -32,17 +34,18 @@ def main() -> None:
     asked = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="ticketing-faults-"))
     folder.chmod(0o711)  # root has PostgreSQL run by another account
+    kept = f"seed {asked.seed}: everything is kept in {folder}"
     try:
         outcome = asyncio.run(_run(folder, asked))
     except BaseException:
-        print(f"seed {asked.seed}: everything is kept in {folder}", flush=True)  # noqa: T201 (the report)
+        _say(kept)
         raise
-    print("\n".join([f"seed {asked.seed}", *outcome.report]))  # noqa: T201 (the report)
+    _say("\n".join([f"seed {asked.seed}", *outcome.report]))
     if outcome.complaints:
-        print("\n".join(["", *outcome.complaints, f"seed {asked.seed}: everything is kept in {folder}"]))  # noqa: T201 (the report)
+        _say("\n".join(["", *outcome.complaints[:COMPLAINTS_SHOWN_MAX], kept]))
         sys.exit(1)
-    elif asked.keep:
-        print(f"everything is kept in {folder}")  # noqa: T201 (the report)
+    if asked.keep:
+        _say(kept)
     else:
         shutil.rmtree(folder)
 
@@ -109,7 +112,7 @@ async def _judge(run: Run, product: Product, recorder: Recorder) -> Sequence[str
     return [
         *verdict.slow(run, product.started_in_s),
         *await verdict.unbalanced(run.probes),
-        *verdict.inexplicable(recorder.history),
+        *verdict.inexplicable(recorder.history, product.dsn, run.probes),
         *verdict.unsound(product),
     ]
 

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 
 from infrastructure.event_log import APPEND_LOCK
 from infrastructure.leader import lock_id
-from tests.faults.product import ROLE_BESIDE, Product
+from tests.faults.product import ROLE_BESIDE, ROLE_UNDER_UP, Product
 from tests.faults.traps import APPEND, PROJECTOR, CutAfter, HoldAt
 from tests.infrastructure.proxy import Fault as OnCommit
 from tests.infrastructure.proxy import Passing
@@ -46,6 +46,11 @@ CUT_HOLDER: LiteralString = """
 WHOSE: LiteralString = """
     SELECT usename FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s
+"""
+
+PROJECTING: LiteralString = """
+    SELECT 1 FROM pg_stat_activity
+    WHERE usename = %s AND application_name = %s AND xact_start IS NOT NULL AND wait_event_type = 'Client'
 """
 
 NO_SPACE: LiteralString = """
@@ -240,17 +245,15 @@ async def stop_leader(product: Product, _: random.Random) -> AsyncIterator[Struc
 
 
 @asynccontextmanager
-async def stop_at(
-    application: str, statement: str, product: Product, _: random.Random
-) -> AsyncIterator[Struck]:
-    """Stop a process in the middle of a transaction, with the locks that it has."""
+async def stop_with_append_lock(product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Stop an API process or timer that has read and is about to append."""
     stopped: list[str] = []
 
     def stop_it(passing: Passing) -> None:
         stopped.append(product.name_at(passing.port))
         product.signal(stopped[0], signal.SIGSTOP)
 
-    trap = HoldAt(application, statement, stop_it)
+    trap = HoldAt(APPEND, "INSERT INTO ticketing.ticketing_events", stop_it)
     await _sprung(product, trap)
     try:
         yield Struck(stopped[0] if stopped else "nobody", frozenset({2} if "api-2" in stopped else ()))
@@ -258,6 +261,35 @@ async def stop_at(
         for name in stopped:
             product.signal(name, signal.SIGCONT)
         trap.release()
+
+
+@asynccontextmanager
+async def stop_with_checkpoints(product: Product, chance: random.Random) -> AsyncIterator[Struck]:
+    """Stop a projector in the middle of a transaction; where it is in none it goes on, and is tried again."""
+    name = f"project-{chance.choice([1, 2])}"
+    caught = False
+    async with _connected(product) as connection:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SPRINGS_WITHIN_S):
+                while not caught:
+                    await asyncio.sleep(chance.uniform(0, 0.03))
+                    caught = await _stopped_while_projecting(product, connection, name)
+    try:
+        yield Struck(name if caught else "nobody", NOBODY)
+    finally:
+        product.signal(name, signal.SIGCONT)
+
+
+async def _stopped_while_projecting(product: Product, connection: AsyncConnection[Any], name: str) -> bool:
+    product.signal(name, signal.SIGSTOP)
+    role = ROLE_BESIDE if name.endswith("-2") else ROLE_UNDER_UP
+    for _ in range(2):  # what it had asked the server for before it was stopped takes a moment
+        cursor = await connection.execute(PROJECTING, [role, PROJECTOR])
+        if await cursor.fetchone() is None:
+            product.signal(name, signal.SIGCONT)
+            return False
+        await asyncio.sleep(FILL_EVERY_S)
+    return True
 
 
 @asynccontextmanager
@@ -310,14 +342,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "disk full": Kind(fill_disk, _BRIEFLY),
     "connections used up": Kind(use_up_connections, _BRIEFLY),
     "API stopped": Kind(partial(stop, "api"), _LONG_ENOUGH_TO_BE_MISSED),
-    "stopped with the append lock": Kind(
-        partial(stop_at, APPEND, "INSERT INTO ticketing.ticketing_events"), _LONG_ENOUGH_TO_BE_MISSED
-    ),
+    "stopped with the append lock": Kind(stop_with_append_lock, _LONG_ENOUGH_TO_BE_MISSED),
     "projector stopped": Kind(partial(stop, "project"), _LONG_ENOUGH_TO_BE_MISSED),
-    "projector stopped with checkpoints": Kind(
-        partial(stop_at, PROJECTOR, "UPDATE ticketing.projection_checkpoints"),
-        _LONG_ENOUGH_TO_BE_MISSED,
-    ),
+    "projector stopped with checkpoints": Kind(stop_with_checkpoints, _LONG_ENOUGH_TO_BE_MISSED),
     "timer stopped while it leads": Kind(stop_leader, _LONG_ENOUGH_TO_BE_MISSED),
     "clocks jump": Kind(let_clocks_jump, _BRIEFLY, lambda product: product.can_jump),
 }

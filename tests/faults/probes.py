@@ -62,17 +62,17 @@ class Probe:
         """Won in all charges that were acknowledged."""
         self._api = api
         self._url = f"{url}/api/v1/users"
-        self._user_id = str(uuid4())
+        self.user_id = str(uuid4())
         self._position = "0"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask until `stop`, and finish what has been begun."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            await self._until_done(session, "command", "POST", "", {"user_id": self._user_id})
+            await self._until_done(session, "command", "POST", "", {"user_id": self.user_id})
             while not stop.is_set():
                 amount = len(self.done) % 97 + 1
-                path = f"/{self._user_id}/wallet"
+                path = f"/{self.user_id}/wallet"
                 await self._until_done(session, "command", "POST", f"{path}/charges", {"amount": amount})
                 self.acknowledged += amount
                 await self._until_done(session, "read", "GET", f"{path}/entries?limit=1")
@@ -82,7 +82,7 @@ class Probe:
         """Read the wallet."""
         async with (
             aiohttp.ClientSession() as session,
-            session.get(f"{self._url}/{self._user_id}/wallet", raise_for_status=True) as answer,
+            session.get(f"{self._url}/{self.user_id}/wallet", raise_for_status=True) as answer,
         ):
             return msgspec.json.decode(await answer.read(), type=_Wallet).balance
 

@@ -42,8 +42,14 @@ ASK_S_MAX: Final = 2.0
 
 BESIDE: Final = ("api", "project", "timer")
 
+PROCESSES: Final = 2 + 2 * len(BESIDE)
+"""`up` and PostgreSQL, and two of each other."""
+
 ROLE_BESIDE: Final = "beside"
 """As whom these connect: so the database can tell whose a session is."""
+
+ROLE_UNDER_UP: Final = "postgres"
+"""As whom all others do."""
 
 
 class Product:
@@ -96,6 +102,11 @@ class Product:
         """Return the id of `up`, `postgres`, `api-1`, `api-2` and so on; None while it is gone."""
         process = self._processes().get(name)
         return None if process is None else process.pid
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every process runs, under who is to look after it."""
+        return len(self._processes()) == PROCESSES
 
     def signal(self, name: str, number: signal.Signals) -> bool:
         """Send a signal; false where there is nobody to get it."""

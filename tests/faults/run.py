@@ -13,7 +13,7 @@ from tests.asynchronous import until
 from tests.faults.kinds import Kind
 from tests.faults.probes import Done, Observer, Probe
 from tests.faults.product import Product
-from tests.faults.watch import Watch
+from tests.faults.watch import LOOK_EVERY_S, Watch
 
 PEACE_S: Final = (0.3, 2.0)
 """Between so long and so long nothing happens between two faults."""
@@ -131,8 +131,9 @@ class Run:
                 yield name, random.Random(f"{self._seed}/{number}/{name}")
 
     async def _until_well(self, since: float) -> None:
-        """Wait until each API process has done what was wanted since then, and all workers are at work."""
+        """Wait until all run, all workers work, and each API process has done what was wanted since then."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(until(lambda: self._product.is_whole, 2 * GIVEN_UP_AFTER_S, LOOK_EVERY_S))
             tasks.create_task(self._watch.until_at_work(since))
             for probe in self.probes:
                 tasks.create_task(_until_served(probe, since))

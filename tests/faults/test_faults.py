@@ -32,5 +32,5 @@ async def test_a1_i1_what_was_acknowledged_outlives_whatever_dies(postgres_folde
                 await run.strike(kind, KINDS[kind], random.Random(SEED))
         assert list(verdict.slow(run, product.started_in_s)) == []
         assert await verdict.unbalanced(run.probes) == []
-        assert list(verdict.inexplicable(recorder.history)) == []
+        assert list(verdict.inexplicable(recorder.history, product.dsn, run.probes)) == []
         assert list(verdict.unsound(product)) == []

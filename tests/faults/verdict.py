@@ -12,8 +12,7 @@ from tests.cli.running_service import TICKETING
 from tests.faults.probes import Probe
 from tests.faults.product import Product
 from tests.faults.run import RECOVERY_S_MAX, WAIT_S_MAX, Fault, Run
-from tests.histories import History
-from tests.histories.checker import check
+from tests.histories import History, check, event_log
 
 BUSY_S: Final = 2.0
 """So much longer than promised somebody may wait on a machine that is busy with other things."""
@@ -56,9 +55,14 @@ async def unbalanced(probes: Sequence[Probe]) -> Sequence[str]:
     ]
 
 
-def inexplicable(history: History) -> Iterator[str]:
-    """Tell of answers that no order of events under the rules explains."""
-    for violation in check(history):
+def inexplicable(history: History, dsn: str, probes: Sequence[Probe]) -> Iterator[str]:
+    """Tell of answers that no order of events under the rules explains, or not the one in the log.
+
+    The probes see to their own wallets.
+    """
+    events = event_log.read(dsn)
+    of_history = [event for event in events if not any(probe.user_id in event.stream for probe in probes)]
+    for violation in (*check(history), *event_log.compare(history, of_history)):
         yield str(violation)
 
 
