@@ -12,7 +12,7 @@ from cli.console import ExitCode, Failure
 
 HELP = """Run one of PostgreSQL's own programs on the database of this service.
 
-It is told where the database is: that of DATABASE_URL, or else the embedded one of TICKETING_DATA_DIR. Where \
+It is told where that is: at DATABASE_URL, or else the embedded PostgreSQL of TICKETING_DATA_DIR. Where \
 `ticketing up` does not run that, it is started for as long as the program runs. The programs come with it.
 
 \b

@@ -136,6 +136,7 @@ class EmbeddedPostgres:
         self.initialise()
         stop_leftovers(self.folder, self.socket_folder / SOCKET_LOCK)
         account = account_for(self.folder)
+        _hand_over(self.folder, account)
         self._make_socket_folder(account)
         settings = {**SETTINGS, "unix_socket_directories": str(self.socket_folder)}
         options = [f"--{name}={value}" for name, value in settings.items()]
@@ -276,6 +277,15 @@ def _socket_folder(folder: Path) -> Path:
         return folder
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     return SHORT_FOLDER / f"ticketing-{name}"
+
+
+def _hand_over(folder: Path, account: Account) -> None:
+    """Give what root has copied into its place, such as a backup, to the account that is to work in it."""
+    if os.geteuid() != 0 or folder.stat().st_uid == account.uid:
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, *account, follow_symlinks=False)
+    folder.chmod(0o700)
 
 
 def _sync(folder: Path) -> None:

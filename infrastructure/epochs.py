@@ -41,12 +41,13 @@ NOTE_WHEREABOUTS: LiteralString = """
       AND NOT whereabouts ?& (SELECT array_agg(key) FROM jsonb_object_keys(ticketing.whereabouts()) AS key)
 """
 
-LAST_EVENT: LiteralString = """
+LAST_EVENTS: LiteralString = """
     SELECT notification_id, state
     FROM ticketing.ticketing_events
     ORDER BY notification_id DESC
-    LIMIT 1
+    LIMIT 100
 """
+"""More than one, since what stands last may be no event that can be read."""
 
 BEGIN_EPOCH: LiteralString = """
     INSERT INTO ticketing.log_epochs
@@ -68,6 +69,7 @@ MOVE_POSITIONS: LiteralString = """
 FORGET_LOST: Sequence[LiteralString] = (
     "DELETE FROM ticketing.command_outcomes WHERE position > %s",
     "DELETE FROM ticketing.snapshots WHERE position > %s",
+    "DELETE FROM ticketing.dead_letters WHERE position > %s",
 )
 
 CONTRADICTING_READ_MODELS: LiteralString = """
@@ -183,5 +185,8 @@ def _begin(connection: Connection[TupleRow]) -> Epoch:
 
 
 def _last_event(connection: Connection[TupleRow]) -> tuple[int, datetime | None]:
-    row = connection.execute(LAST_EVENT).fetchone()
-    return (0, None) if row is None else (row[0], codec.read_form(row[1]).recorded_at)
+    """Where the log ends, and the last time that can be read in it."""
+    last = connection.execute(LAST_EVENTS).fetchall()
+    forms = (codec.find_form(state) for _, state in last)
+    recorded_at = next((form.recorded_at for form in forms if form is not None), None)
+    return last[0][0] if last else 0, recorded_at

@@ -4,18 +4,27 @@ The backup is a copy of the database. What was done after it was made is lost; t
 copy, as `ticketing api` does.
 """
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import audit
+from aggregates.ids import UserId
+from commands.charge_wallet import ChargeWallet
+from commands.ports import LogReplaced
+from infrastructure.embedded_postgres import EmbeddedPostgres
 from infrastructure.epochs import settle
-from tests.api.grammar import Api, Buyer, Sale, Then
+from infrastructure.schema import migrate
+from tests.api.grammar import Api, Buyer, Sale, Then, until
 from tests.api.service import Service
 from tests.postgres_fixtures import Databases
 from tests.postgres_guard import TEMPLATE
@@ -144,3 +153,43 @@ def test_the_log_is_clean_and_the_read_models_follow_it(restored: Restored) -> N
     restored.sale.when("GET", "", since=seen).then(200)
     report = audit.run(restored.api.service.dsn)
     assert report.ok, report
+
+
+def test_a_process_ends_when_its_log_is_replaced_by_an_older_copy(own_postgres: EmbeddedPostgres) -> None:
+    """It cannot be seen from where the log is: the process misses the last event that it knows of."""
+    migrate(own_postgres.dsn)
+    user_ids: list[str] = []
+    with pytest.raises(ExceptionGroup) as ended:
+        charge_until_the_end(own_postgres, user_ids)
+    assert ended.group_contains(LogReplaced)
+    assert settle(own_postgres.dsn) is None, "it looks just like the original"
+    settle(own_postgres.dsn, restored=True)
+    with serving(own_postgres.dsn) as api:
+        api.when("GET", f"/api/v1/users/{user_ids[0]}/wallet").then(200, balance=5)
+    assert audit.run(own_postgres.dsn).ok
+
+
+def charge_until_the_end(postgres: EmbeddedPostgres, user_ids: list[str]) -> None:
+    """Charge a wallet with 5, make a copy, charge it again, put the copy in place, and charge on."""
+    copy = postgres.folder.with_name("copy")
+    with serving(postgres.dsn) as api:
+        user_ids.append(api.given_user(balance=5))
+        with stopped(postgres):
+            subprocess.run(["cp", "-a", postgres.folder, copy], check=True)
+        charge = partial(api.when, "POST", f"/api/v1/users/{user_ids[0]}/wallet/charges", {"amount": 5})
+        until(charge, lambda then: then.status == 201)
+        with stopped(postgres):
+            shutil.rmtree(postgres.folder)
+            copy.rename(postgres.folder)
+        api.close()
+        once_more = ChargeWallet(UserId(UUID(user_ids[0])), 5)
+        api.service.start(api.service.services.bus.execute(once_more))
+        api.service.until(lambda: False)
+
+
+@contextmanager
+def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """Stop the server for as long as the block lasts."""
+    postgres.stop()
+    yield
+    postgres.start()
