@@ -12,7 +12,9 @@ from tests.histories.client import Target
 
 ADMIN_KEY = "histories"
 SECRET = "one secret for all processes of a history"
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
+"""A few seconds, where nothing else runs."""
+
 STOPS_WITHIN_S = 15.0
 
 
