@@ -1,13 +1,12 @@
 """The command bus on a log in memory: batches, their order and limits, and what goes wrong at the log."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from aggregates import concert, wallet
@@ -38,13 +37,6 @@ from tests.commands.steps import CAT, abandon, inside, on_sale, registered, wait
 
 CHARGE = ChargeWallet(ANN, 5)
 MORE = ChargeWallet(ANN, 7)
-
-
-@pytest.fixture(autouse=True)
-def logs() -> Iterator[Sequence[EventDict]]:
-    """What is logged, which is not printed then."""
-    with capture_logs() as logs:
-        yield logs
 
 
 def now_s() -> float:

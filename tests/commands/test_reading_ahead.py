@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aggregates.errors import DomainError
+from aggregates.errors import DomainError, InsufficientBalance, PaymentNotFound, RefundNotAllowed
 from aggregates.ids import StartTime
 from commands.charge_wallet import ChargeWallet
 from commands.command import Command
@@ -153,3 +153,16 @@ async def test_what_a_request_leaves_out_is_found_in_what_is_remembered() -> Non
         unnamed = msgspec.structs.replace(reserve(ANN, 7), start_time=None)
         await ask(service, unnamed, None, reads=1)
         await ask(service, pay(ANN), None, reads=1)
+
+
+@in_no_time
+async def test_what_was_refused_is_refused_again_by_what_is_remembered() -> None:
+    async with RunningBus() as service:
+        await service.done(on_sale(), inside(ANN), reserve(ANN, 7))
+        for command, error in (
+            (refund(ANN), PaymentNotFound),
+            (pay(ANN), InsufficientBalance),
+            (refund(ANN), RefundNotAllowed),
+        ):
+            first, again = [(await service.execute(command)).outcome for _ in range(2)]
+            assert (type(first), type(again)) == (error, error)
