@@ -10,7 +10,7 @@ from rich.console import Console
 from typer import TyperException
 from typer.core import TyperGroup
 
-WIDTH_OF_FILES: Final = 120
+WIDTH_OF_FILES: Final = 240
 """Tables in a file or a pipe are as wide as they need; a terminal says how wide it is."""
 
 

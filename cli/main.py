@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, catalogue, migrate, postgres, processes, rebuild, restored, rush, up
+from cli import (
+    audit,
+    catalogue,
+    dead_letters,
+    migrate,
+    postgres,
+    processes,
+    rebuild,
+    restored,
+    rush,
+    status,
+    up,
+)
 from cli.console import EXIT_CODES_HELP, OneLineErrors
 
 HELP = """A fair queue, seats that sell once, and books that balance: an event-sourced ticketing service.
@@ -32,6 +44,7 @@ app = typer.Typer(
 app.command("up", help=up.HELP)(up.command)
 app.command("rush", help=rush.HELP)(rush.command)
 app.command("audit", help=audit.HELP)(audit.command)
+app.command("status", help=status.HELP)(status.command)
 app.command("migrate", help=migrate.HELP)(migrate.command)
 app.command("restored", help=restored.HELP)(restored.command)
 app.command("postgres", help=postgres.HELP, context_settings=postgres.CONTEXT)(postgres.command)
@@ -45,6 +58,13 @@ catalogue_app.command("load", help=catalogue.LOAD_HELP)(catalogue.load)
 catalogue_app.command("schema", help=catalogue.SCHEMA_HELP)(catalogue.schema)
 catalogue_app.command("sample", help=catalogue.SAMPLE_HELP)(catalogue.sample)
 app.add_typer(catalogue_app, name="catalogue")
+
+dead_letters_app = typer.Typer(cls=OneLineErrors, help=dead_letters.HELP)
+dead_letters_app.command("list", help=dead_letters.LIST_HELP)(dead_letters.list_all)
+dead_letters_app.command("show", help=dead_letters.SHOW_HELP)(dead_letters.show)
+dead_letters_app.command("retry", help=dead_letters.RETRY_HELP)(dead_letters.retry)
+dead_letters_app.command("drop", help=dead_letters.DROP_HELP)(dead_letters.drop)
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 @app.callback(invoke_without_command=True)

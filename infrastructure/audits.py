@@ -7,12 +7,14 @@ from one that runs.
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 from uuid import UUID, uuid4
 
 import msgspec
 from psycopg import AsyncConnection
+from psycopg.rows import tuple_row
 
 from infrastructure.read_models import ReadModels
 
@@ -46,7 +48,7 @@ FIND: LiteralString = f"""
 
 RUNNING: LiteralString = f"""
     WITH audit AS ({AUDITS})
-    SELECT audit_id FROM audit WHERE status = 'RUNNING' ORDER BY requested_at LIMIT 1
+    SELECT audit_id, requested_at, progress FROM audit WHERE status = 'RUNNING' ORDER BY requested_at
 """  # noqa: S608 (both parts are constants)
 
 ASK: LiteralString = """
@@ -76,6 +78,13 @@ async def find(connection: AsyncConnection[Any], audit_id: UUID) -> AuditFound |
     return AuditFound(found_id, status, progress, None if report is None else msgspec.Raw(report.encode()))
 
 
+async def running(connection: AsyncConnection[Any]) -> Sequence[tuple[UUID, datetime, float]]:
+    """Return the audits that are running: id, since when, and how far each has come."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(RUNNING, PARAMETERS)
+    return await cursor.fetchall()
+
+
 class Audits:
     """Starts audits, one at a time."""
 
@@ -88,10 +97,8 @@ class Audits:
         """Start an audit and return its id, or the id of the one that is running."""
         async with self._read_models.connection() as connection, connection.transaction():
             await connection.execute("LOCK TABLE ticketing.audits IN SHARE ROW EXCLUSIVE MODE")
-            cursor = await connection.execute(RUNNING, PARAMETERS)
-            row = await cursor.fetchone()
-            if row is not None:
-                return UUID(str(row[0]))
+            for audit_id, _, _ in await running(connection):
+                return audit_id
             audit_id = uuid4()
             await connection.execute(ASK, [audit_id, at])
         process = await asyncio.create_subprocess_exec(

@@ -5,7 +5,7 @@ It is written once a second, and says how a worker does; what it should do it ne
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
@@ -38,7 +38,7 @@ WRITE: LiteralString = """
 REMOVE: LiteralString = "DELETE FROM ticketing.worker_status WHERE role = %s AND process_id = %s"
 
 ALL: LiteralString = """
-    SELECT role, process_id, clock_timestamp() - beat_at, facts
+    SELECT role, process_id, since, clock_timestamp() - beat_at, facts
     FROM ticketing.worker_status
     ORDER BY role, process_id
 """
@@ -54,6 +54,8 @@ class WorkerFound(msgspec.Struct, frozen=True):
 
     role: str
     process_id: UUID
+    since: datetime
+    """When it told for the first time."""
     age: timedelta
     """How long ago it told: more than a few seconds means that it is gone or stuck."""
     facts: Facts

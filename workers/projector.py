@@ -31,6 +31,7 @@ def facts(projector: Projector) -> Facts:
         "lag_s": max(standing.lag_s for standing in standings.values()),
         "failures": sum(standing.failures for standing in standings.values()),
         "store_losses": projector.store_losses,
+        "parked": sum(standing.parked for standing in standings.values()),
         "left_behind": sum(standing.failures_in_a_row > 0 for standing in standings.values()),
         "positions": {name: standing.position for name, standing in standings.items()},
     }

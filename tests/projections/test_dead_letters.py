@@ -33,6 +33,7 @@ from tests.commands.steps import (
     SHOW_STARTS_AT,
     expire,
     inside,
+    join,
     leave,
     let_in,
     on_sale,
@@ -87,9 +88,9 @@ def a_whole_sale() -> Sequence[RecordedEvent]:
     sale.done(on_sale(seats=3), schedule(seats=2, start_time=MATINEE), inside(ANN, balance=2 * PRICE))
     sale.done(reserve(ANN, 1), pay(ANN), inside(BEN, 2), reserve(BEN, 2), refund(ANN))
     sale.ask(pay(BEN))
-    sale.done(release(BEN), reserve(BEN, 1, nth=2), waiting(CAT, balance=PRICE), leave(BEN))
-    sale.done(let_in((3, CAT)), reserve(CAT, 3))
-    sale.done(SHOW_STARTS_AT, expire(CAT), withdraw())
+    sale.done(release(BEN), reserve(BEN, 1, nth=2), waiting(CAT, balance=PRICE), let_in((3, CAT)))
+    sale.done(reserve(CAT, 3), pay(CAT), join(CAT, visit=2), leave(CAT, visit=2))
+    sale.done(SHOW_STARTS_AT, expire(BEN), withdraw())
     return sale.log.events
 
 
