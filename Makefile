@@ -11,7 +11,7 @@ REQUIREMENTS := .venv/.requirements-installed
 INSTALLED := .venv/.project-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint types contracts bench bench-smoke faults format lock install clean help
+.PHONY: run test lint types contracts bench bench-smoke histories faults format lock install clean help
 
 run: $(INSTALLED) ## start the whole service on this machine, with a PostgreSQL of its own
 	@exec $(BIN)/ticketing up
@@ -38,6 +38,9 @@ bench: $(INSTALLED) ## measure every operation and print one table (under 10 min
 
 bench-smoke: $(INSTALLED) ## run the benchmarks briefly, to see that they work
 	@$(BIN)/python -m bench --smoke
+
+histories: $(INSTALLED) ## play many clients for SECONDS=60, drawn from SEED=1, and check what each was answered
+	@$(BIN)/python -m tests.histories --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 faults: $(INSTALLED) ## break the whole product under load for SECONDS=60, drawn from SEED=1
 	@$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
