@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from aggregates.errors import DomainError, TokenMismatch
+from aggregates.errors import DomainError, TokenMismatch, ValidationFailed
 from api import problems
 from api.call import Call, Reply
 from api.services import Services
@@ -25,6 +25,9 @@ BODY_BYTES_MAX = 65_536
 
 DIGITS_MAX = 18
 """Of a content-length that is worth reading as a number."""
+
+ONCE = ("Authorization", "Idempotency-Key", "Min-Log-Position")
+"""Headers that decide how a request is answered."""
 
 NOTHING_SAID = b"{}"
 """What an empty body stands for, where all members of the body may be left out."""
@@ -103,7 +106,9 @@ class Endpoint:
         except DomainError as error:
             reply = call.refusal(error, call.position)
         except Exception:
-            log.exception("request_failed", request_id=str(request_id), method=method, path=call.path)
+            log.exception(
+                "request_failed", request_id=str(request_id), method=method, path=problems.quoted(call.path)
+            )
             reply = call.refusal(problems.InternalError(str(request_id)))
         await _send(send, reply, call, operation)
         route, method = ("other", "other") if operation is None else (operation.path, method)
@@ -124,6 +129,8 @@ class Endpoint:
             raise problems.MethodNotAllowed(", ".join(sorted(self._operations)))
         if operation.access is Access.ADMIN:
             call.require_admin()
+        if len(call.headers) < len(scope["headers"]) and operation.path.startswith("/api/"):
+            _require_once(scope["headers"])
         decode = self._decoders.get(operation.method)
         if decode is not None:
             body = await _read_body(receive, call.headers)
@@ -146,6 +153,13 @@ class Endpoint:
 
 class _ClientGone(Exception):
     """The client closed the connection before its request was whole; nobody waits for an answer."""
+
+
+def _require_once(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raise ValidationFailed where what decides is said twice: a gateway may go by the other one."""
+    for decisive in ONCE:
+        if sum(name == decisive.lower().encode() for name, _ in headers) > 1:
+            raise ValidationFailed("send this header once", decisive)
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> UUID:

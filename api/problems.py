@@ -159,6 +159,11 @@ class InternalError(DomainError):
         super().__init__("Something went wrong on our side.", request_id=request_id)
 
 
+def quoted(path: str) -> str:
+    """Write a path as it may stand in a document, and in a line of a log."""
+    return quote(path, safe=PATH_CHARACTERS)
+
+
 def problem(error: DomainError, instance: str) -> dict[str, Any]:
     """Describe an error as a problem document; `instance` is the path that was asked for."""
     return {
@@ -166,7 +171,7 @@ def problem(error: DomainError, instance: str) -> dict[str, Any]:
         "title": error.code.replace("_", " ").capitalize(),
         "status": STATUS[error.code],
         "detail": error.detail,
-        "instance": quote(instance, safe=PATH_CHARACTERS),
+        "instance": quoted(instance),
         "code": error.code,
         **error.members,
     }

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 
 from infrastructure.read_models import ReadModels
+from infrastructure.settings import without_secrets
 
 AUDIT_LOCK = 7_303_014_520
 """Held, as a session lock, by the process that audits."""
@@ -106,7 +107,7 @@ class Audits:
             "-m",
             "workers.auditor",
             str(audit_id),
-            env={**os.environ, "DATABASE_URL": self._dsn},
+            env={**without_secrets(os.environ), "DATABASE_URL": self._dsn},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,

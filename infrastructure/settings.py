@@ -5,7 +5,7 @@ A setting that is wrong stops the start with one line that names it.
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -21,6 +21,9 @@ from aggregates.wallet import ChargeLimits
 from commands.unit_of_work import ServiceRules
 
 PREFIX = "TICKETING_"
+
+ADMIN_KEY = f"{PREFIX}ADMIN_KEY"
+TOKEN_SECRET = f"{PREFIX}TOKEN_SECRET"
 
 TOKEN_SECRET_BYTES_MIN = 32
 """RFC 7518 (3.2): a key for HMAC-SHA-256 has at least as many bits as the hash."""
@@ -240,3 +243,8 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default is None:
         return "unset"
     return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process gets to know that answers nobody: all but the admin key and what signs tokens."""
+    return {name: value for name, value in environment.items() if name not in (ADMIN_KEY, TOKEN_SECRET)}

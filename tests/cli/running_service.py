@@ -138,21 +138,23 @@ def _named(processes: Sequence[psutil.Process]) -> Iterator[tuple[str, psutil.Pr
 
 
 @contextmanager
-def running_service(data_folder: Path, port: int, *options: str) -> Iterator[RunningService]:
-    """Run `ticketing up`, once it is ready, until the block ends."""
-    with starting_service(data_folder, port, *options) as service:
+def running_service(data_folder: Path, port: int, *options: str, **settings: str) -> Iterator[RunningService]:
+    """Run `ticketing up` with these settings, once it is ready, until the block ends."""
+    with starting_service(data_folder, port, *options, **settings) as service:
         service.wait_until_ready()
         yield service
 
 
 @contextmanager
-def starting_service(data_folder: Path, port: int, *options: str) -> Iterator[RunningService]:
+def starting_service(
+    data_folder: Path, port: int, *options: str, **settings: str
+) -> Iterator[RunningService]:
     """Start `ticketing up`, and end it with the block, whatever happens in it."""
     said = data_folder.parent / f"said-{time.monotonic_ns()}"
     with said.open("w") as output:
         process = subprocess.Popen(
             [*TICKETING, "up", *options],
-            env=environment(data_folder, port),
+            env={**environment(data_folder, port), **settings},
             cwd=data_folder.parent,
             stdout=output,
             stderr=output,
