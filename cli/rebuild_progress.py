@@ -61,7 +61,8 @@ class _Bar:
 
     def __call__(self, step: Step, what: str, done: int = 0, total: int = 0, /) -> None:
         if self._clock.begins(step, what, done):
-            self._bar.reset(self._task, description=f"{step} {what}", speed=0.0)
+            self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(f"{step} {what}", total=None, speed=0.0)
         self._bar.update(self._task, completed=done, total=total or None, speed=self._clock.speed(done))
 
 

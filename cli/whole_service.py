@@ -21,7 +21,7 @@ from cli.one_process import LIFELINE_VARIABLE
 from infrastructure import schema
 from infrastructure.data_folder import DataFolder
 from infrastructure.embedded_postgres import EmbeddedPostgres
-from infrastructure.settings import ADMIN_KEY, TOKEN_SECRET, Settings, without_secrets
+from infrastructure.settings import PREFIX, Settings
 from workers.supervisor import ChildFailed, Lifeline, PostgresChild, ProcessChild, Supervisor, keep_logs_short
 
 API_STOPS_WITHIN_S: Final = 6.0
@@ -105,8 +105,9 @@ class _WholeService:
             if self._settings.database_url is None:
                 await self._supervisor.start(PostgresChild(self._postgres))
             await self._prepare_log(sample=sample, restored=restored)
-            of_workers = without_secrets(environment)
-            await self._supervisor.start(self._child("project", of_workers), self._child("timer", of_workers))
+            await self._supervisor.start(
+                self._child("project", environment), self._child("timer", environment)
+            )
             await self._supervisor.start(*self._api_children(environment))
         except ChildFailed as failure:
             raise Failure(str(failure)) from None
@@ -122,6 +123,8 @@ class _WholeService:
         with database_failures(self._settings):
             await asyncio.to_thread(schema.migrate, self._dsn)
             await asyncio.to_thread(settle_epoch, self._dsn, restored=restored)
+            if await asyncio.to_thread(schema.unbuilt, self._dsn):
+                await self._build_read_models()
             if not sample or not await log_is_empty(self._dsn):
                 return
             try:
@@ -130,13 +133,30 @@ class _WholeService:
                 raise Failure(str(error)) from None
         err.print(f"Loaded the sample catalogue: {', '.join(one.code for one in loaded)}.", markup=False)
 
+    async def _build_read_models(self) -> None:
+        """Build those that this version of the software lacks, in a process that ends with us.
+
+        The versions before are removed where nobody else can be using them: in a PostgreSQL of our own.
+        """
+        options = ["--missing", "--remove-old"] if self._settings.database_url is None else ["--missing"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "cli.main", "rebuild", *options,
+            env={**os.environ, "DATABASE_URL": self._dsn},
+        )  # fmt: skip
+        try:
+            if await process.wait():
+                raise Failure("the read models of this version could not be built")
+        finally:
+            if process.returncode is None:
+                process.kill()
+
     def _environment(self) -> dict[str, str]:
-        """What the API gets to know: everything that we know, and the secrets."""
+        """What the children get to know: everything that we know, and the secrets."""
         generated = self._folder.secrets()
         return {
             **os.environ,
-            ADMIN_KEY: generated.admin_key,
-            TOKEN_SECRET: generated.token_secret,
+            f"{PREFIX}ADMIN_KEY": generated.admin_key,
+            f"{PREFIX}TOKEN_SECRET": generated.token_secret,
             **self._given_secrets(),
             "DATABASE_URL": self._dsn,
             LIFELINE_VARIABLE: str(self._lifeline.reading_end),
@@ -146,10 +166,10 @@ class _WholeService:
         """The secrets of our settings, of which some may stand in `.env`."""
         given = {}
         if self._settings.admin_key is not None:
-            given[ADMIN_KEY] = self._settings.admin_key.get_secret_value()
+            given[f"{PREFIX}ADMIN_KEY"] = self._settings.admin_key.get_secret_value()
         if self._settings.token_secrets is not None:
             secrets = [secret.get_secret_value() for secret in self._settings.token_secrets]
-            given[TOKEN_SECRET] = ",".join(secrets)
+            given[f"{PREFIX}TOKEN_SECRET"] = ",".join(secrets)
         return given
 
     def _api_children(self, environment: dict[str, str]) -> list[ProcessChild]:
@@ -206,7 +226,7 @@ class _WholeService:
     def _admin_key_in_words(self) -> str:
         """The generated key is shown on a terminal, where its owner looks, but not written into a log."""
         if self._settings.admin_key is not None:
-            return f"as in {ADMIN_KEY}"
+            return f"as in {PREFIX}ADMIN_KEY"
         place = f"in {self._folder.path / 'secrets.json'}"
         return f"{self._folder.secrets().admin_key}  ({place})" if out.is_terminal else place
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import psutil
+import psycopg
 import pytest
 
 from cli.catalogue_file import SAMPLE
 from cli.console import ExitCode
+from infrastructure.data_folder import DataFolder
+from infrastructure.embedded_postgres import EmbeddedPostgres
 from tests.cli.running_service import (
     READY_WITHIN_S,
     STOPS_WITHIN_S,
@@ -73,6 +77,49 @@ def test_an_empty_log_gets_the_sample_catalogue(service: RunningService) -> None
         "THEATRE": "OPEN",
         "ARENA": "CLOSED",
     }
+
+
+def test_read_models_are_rebuilt_while_it_runs(service: RunningService) -> None:
+    done = ticketing("rebuild", "concerts", "seat_map", data_folder=service.data_folder, port=service.port)
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert re.findall(r"^(\w+ v1): in place at position", done.stdout, re.MULTILINE) == [
+        "concerts v1",
+        "seat_map v1",
+    ]
+    assert "building concerts, seat_map" in done.stderr
+    assert {concert["code"] for concert in service.answer("/api/v1/concerts")["items"]} == {
+        "FIVE-NIGHTS",
+        "THEATRE",
+        "ARENA",
+    }
+
+
+SEAT_MAP_OF_OLDER_SOFTWARE = """
+    ALTER SCHEMA seat_map_v1 RENAME TO seat_map_v0;
+    UPDATE ticketing.projection_schemas SET version = 0 WHERE projection = 'seat_map';
+    UPDATE ticketing.projection_checkpoints SET version = 0 WHERE projection = 'seat_map';
+"""
+
+SEAT_MAPS = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'seat\\_map\\_%'"
+
+
+def test_after_an_upgrade_it_builds_the_new_read_models_itself(folder: Path) -> None:
+    data_folder, port = folder / "upgraded", free_port()
+    with running_service(data_folder, port) as before, psycopg.connect(dsn_of(before)) as connection:
+        connection.execute(SEAT_MAP_OF_OLDER_SOFTWARE)
+        connection.commit()
+    with running_service(data_folder, port) as after, psycopg.connect(dsn_of(after)) as connection:
+        assert "seat_map v1: in place at position" in after.said
+        assert "removed seat_map_v0" in after.said
+        assert connection.execute(SEAT_MAPS).fetchall() == [("seat_map_v1",)]
+        dates = after.answer("/api/v1/concerts/FIVE-NIGHTS")
+        assert dates["code"] == "FIVE-NIGHTS"
+
+
+def dsn_of(service: RunningService) -> str:
+    """Where its PostgreSQL listens."""
+    data_folder = DataFolder(service.data_folder)
+    return EmbeddedPostgres(data_folder.postgres, data_folder.postgres_log).dsn
 
 
 def test_the_generated_key_opens_the_admin_calls_and_is_shown_to_a_terminal_only(

@@ -1,7 +1,7 @@
 """A rebuild: what it puts in place, what it leaves alone, and who waits for whom."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -13,6 +13,7 @@ from psycopg import Connection, IsolationLevel
 from structlog.testing import capture_logs
 
 import audit
+from aggregates.event import RecordedEvent
 from aggregates.seat import SeatSold
 from audit.read_models.comparison import READ_MODELS
 from cli.rebuild import rebuild
@@ -133,11 +134,14 @@ def test_a_read_model_that_lagged_is_in_place_at_the_end_of_the_log(
 def test_what_was_recorded_and_projected_meanwhile_is_in_the_rebuilt_one(
     dsn: str, wallet: WalletLog, connection: Connection[Any]
 ) -> None:
-    class LogAsItWas(PostgresFeed):
-        """Does not look where the log ends by now, as if all that is done in an instant."""
+    class SlowFeed(PostgresFeed):
+        """Hands out what is recorded later event by event, and says nothing of where the log ends by then."""
 
         async def last_position(self) -> int:
             return position
+
+        async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
+            return await super().read(after, limit if after < position else 1)
 
     def compare(_: Any) -> dict[str, Comparison]:
         wallet.charge(7)
@@ -145,7 +149,7 @@ def test_what_was_recorded_and_projected_meanwhile_is_in_the_rebuilt_one(
         return {"wallet_entries": Comparison(rows=1, different=0, unapplied=0, live_different=0)}
 
     position = wallet.position
-    feed = LogAsItWas(dsn)
+    feed = SlowFeed(dsn)
     (done,) = rebuilding.rebuild(dsn, feed, [wallet_entries.PROJECTION], compare=compare, tell=Told())
     asyncio.run(feed.close())
     assert done.position == wallet.position
@@ -337,6 +341,7 @@ def test_for_an_empty_log_migrate_makes_a_new_version_itself(dsn: str, later: li
 
 
 def test_several_that_are_missing_are_named_together(projected: str, connection: Connection[Any]) -> None:
+    connection.execute("DROP SCHEMA seat_map_v1, queue_v1 CASCADE")
     connection.execute("DELETE FROM ticketing.projection_schemas WHERE projection IN ('queue', 'seat_map')")
     line = (
         r"^the read models seat_map v1, queue v1 have not been built: run `ticketing rebuild seat_map queue`$"
