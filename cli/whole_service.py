@@ -21,7 +21,7 @@ from cli.one_process import LIFELINE_VARIABLE
 from infrastructure import schema
 from infrastructure.data_folder import DataFolder
 from infrastructure.embedded_postgres import EmbeddedPostgres
-from infrastructure.settings import PREFIX, Settings
+from infrastructure.settings import ADMIN_KEY, TOKEN_SECRET, Settings, without_secrets
 from workers.supervisor import ChildFailed, Lifeline, PostgresChild, ProcessChild, Supervisor, keep_logs_short
 
 API_STOPS_WITHIN_S: Final = 6.0
@@ -105,9 +105,8 @@ class _WholeService:
             if self._settings.database_url is None:
                 await self._supervisor.start(PostgresChild(self._postgres))
             await self._prepare_log(sample=sample, restored=restored)
-            await self._supervisor.start(
-                self._child("project", environment), self._child("timer", environment)
-            )
+            of_workers = without_secrets(environment)
+            await self._supervisor.start(self._child("project", of_workers), self._child("timer", of_workers))
             await self._supervisor.start(*self._api_children(environment))
         except ChildFailed as failure:
             raise Failure(str(failure)) from None
@@ -151,12 +150,12 @@ class _WholeService:
                 process.kill()
 
     def _environment(self) -> dict[str, str]:
-        """What the children get to know: everything that we know, and the secrets."""
+        """What the API gets to know: everything that we know, and the secrets."""
         generated = self._folder.secrets()
         return {
             **os.environ,
-            f"{PREFIX}ADMIN_KEY": generated.admin_key,
-            f"{PREFIX}TOKEN_SECRET": generated.token_secret,
+            ADMIN_KEY: generated.admin_key,
+            TOKEN_SECRET: generated.token_secret,
             **self._given_secrets(),
             "DATABASE_URL": self._dsn,
             LIFELINE_VARIABLE: str(self._lifeline.reading_end),
@@ -166,10 +165,10 @@ class _WholeService:
         """The secrets of our settings, of which some may stand in `.env`."""
         given = {}
         if self._settings.admin_key is not None:
-            given[f"{PREFIX}ADMIN_KEY"] = self._settings.admin_key.get_secret_value()
+            given[ADMIN_KEY] = self._settings.admin_key.get_secret_value()
         if self._settings.token_secrets is not None:
             secrets = [secret.get_secret_value() for secret in self._settings.token_secrets]
-            given[f"{PREFIX}TOKEN_SECRET"] = ",".join(secrets)
+            given[TOKEN_SECRET] = ",".join(secrets)
         return given
 
     def _api_children(self, environment: dict[str, str]) -> list[ProcessChild]:
@@ -226,7 +225,7 @@ class _WholeService:
     def _admin_key_in_words(self) -> str:
         """The generated key is shown on a terminal, where its owner looks, but not written into a log."""
         if self._settings.admin_key is not None:
-            return f"as in {PREFIX}ADMIN_KEY"
+            return f"as in {ADMIN_KEY}"
         place = f"in {self._folder.path / 'secrets.json'}"
         return f"{self._folder.secrets().admin_key}  ({place})" if out.is_terminal else place
 
