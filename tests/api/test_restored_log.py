@@ -24,12 +24,18 @@ from commands.ports import LogReplaced
 from infrastructure.embedded_postgres import EmbeddedPostgres
 from infrastructure.epochs import settle
 from infrastructure.schema import migrate
+from tests.api.conftest import Start
 from tests.api.grammar import Api, Buyer, Sale, Then, until
 from tests.api.service import Service
 from tests.postgres_fixtures import Databases
 from tests.postgres_guard import TEMPLATE
 
 KEY = "charged-once"
+END_BOARDS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'ticketing-board'
+"""
+
 AT_ONCE_S = 1.5
 """Reads wait for 2 s for what may still come."""
 
@@ -167,6 +173,31 @@ def test_a_process_ends_when_its_log_is_replaced_by_an_older_copy(own_postgres: 
     with serving(own_postgres.dsn) as api:
         api.when("GET", f"/api/v1/users/{user_ids[0]}/wallet").then(200, balance=5)
     assert audit.run(own_postgres.dsn).ok
+
+
+def test_a_process_that_is_only_read_from_ends_with_the_epoch_that_it_began_in(dsn: str) -> None:
+    with pytest.raises(ExceptionGroup) as ended:
+        begin_an_epoch(dsn)
+    assert ended.group_contains(LogReplaced)
+
+
+def begin_an_epoch(dsn: str) -> None:
+    """Begin one beneath a process to which nobody sends a command."""
+    with serving(dsn) as api:
+        settle(dsn, restored=True)
+        api.service.until(lambda: False)
+
+
+def test_a_board_believes_nothing_of_before_over_a_new_connection(start: Start, dsn: str) -> None:
+    """The database may be another by then, whose read models have come just as far."""
+    api = start()
+    sale = api.given_concert()
+    seen = sale.when_admin("POST", "/sales/open").position
+    sale.when("GET", "", since=seen).then(200, title="An Evening")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("UPDATE concerts_v1.concerts SET title = 'Another Evening'")
+        connection.execute(END_BOARDS)
+    until(lambda: sale.when("GET", ""), lambda then: then.json["title"] == "Another Evening")
 
 
 def charge_until_the_end(postgres: EmbeddedPostgres, user_ids: list[str]) -> None:

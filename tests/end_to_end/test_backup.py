@@ -1,5 +1,6 @@
 """The drills of docs/operating/backup.md, run as they are written, on a service that loses its disk."""
 
+import asyncio
 import json
 import os
 import re
@@ -15,10 +16,14 @@ from urllib.error import HTTPError
 from uuid import uuid4
 
 import pytest
+from psycopg import AsyncConnection
 
 import audit
+from aggregates.errors import TokenLost
+from infrastructure.data_folder import DataFolder
 from infrastructure.embedded_postgres import EmbeddedPostgres
-from infrastructure.epochs import settle
+from infrastructure.epochs import Epochs, read_epochs, settle
+from infrastructure.tokens import TokenSigner
 from tests.cli.running_service import RunningService, environment, free_port, running_service
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "operating" / "backup.md"
@@ -102,13 +107,34 @@ def test_the_drills_bring_back_what_was_backed_up_and_say_what_is_lost(disk: Dis
     disk.follow("restore a base backup")
     disk.follow("recover up to a moment", UNTIL=until)
     restored_with(disk, kept=[kept, late], lost=[too_late])
-    shutil.rmtree(disk.lost)
-    disk.follow("restore a dump")
-    restored_with(disk, kept=[kept], lost=[late, too_late])
-    shutil.rmtree(disk.lost)
-    disk.follow("restore a base backup")
+    for drill in ("restore a dump", "restore a base backup"):
+        shutil.rmtree(disk.lost)
+        disk.follow(drill)
+        restored_at_rest(disk, kept=[kept], lost=[late, too_late])
+
+
+def restored_at_rest(disk: Disk, kept: Sequence[Place], lost: Sequence[Place]) -> None:
+    """The database shows that it was restored; what was backed up is there, and what is lost is told."""
+    secrets = DataFolder(disk.data).known_secrets()
+    assert secrets is not None
     with disk.postgres as postgres:
         assert settle(postgres.dsn) is not None
+        signer = TokenSigner([secrets.token_secret.encode()], asyncio.run(epochs_of(postgres.dsn)))
+        assert [signer.verify(place.token).queue_number for place in kept] == [
+            place.queue_number for place in kept
+        ]
+        for place in lost:
+            with pytest.raises(TokenLost):
+                signer.verify(place.token)
+        report = audit.run(postgres.dsn)
+        assert report.ok, report
+        assert sum(one.numbers_issued for one in report.concerts) == len(kept)
+
+
+async def epochs_of(dsn: str) -> Epochs:
+    """Read the epochs of a log."""
+    async with await AsyncConnection.connect(dsn) as connection:
+        return await read_epochs(connection)
 
 
 def restored_with(disk: Disk, kept: Sequence[Place], lost: Sequence[Place]) -> None:
