@@ -35,6 +35,9 @@ KEEP_ALIVE_S = 75
 
 BACKLOG = 2_048
 
+HEARING_BEGINS_WITHIN_S = 2.0
+"""Who bears a token is turned away before it does. After that a process that cannot write tells so."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -124,6 +127,7 @@ async def running_services(settings: Settings, dsn: str) -> AsyncIterator[Servic
         batching = tasks.create_task(bus.run(), name="command-bus")
         tasks.create_task(hearing.run(stop), name="hearing")
         refreshing = tasks.create_task(board.run(), name="board")
+        await hearing.wait_until_it_counts(HEARING_BEGINS_WITHIN_S)
         try:
             yield services
         finally:

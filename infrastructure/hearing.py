@@ -17,6 +17,7 @@ read before the memory is.
 import asyncio
 import math
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import uuid4
@@ -99,6 +100,7 @@ class Hearing:
         self._process_id = uuid4()
         self._heard: set[TokenId] = set()
         self._written_until = -math.inf
+        self._written = asyncio.Event()
 
     def heard(self, token_id: TokenId) -> None:
         """Note that a request bore this token."""
@@ -111,6 +113,12 @@ class Hearing:
         Where it is not, a request that bears a token is better answered with an error than in vain.
         """
         return time.monotonic() < self._written_until + LATE_AFTER_S
+
+    async def wait_until_it_counts(self, within_s: float) -> None:
+        """Wait for the first writing, but no longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._written.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write what was heard until `stop`, then say goodbye."""
@@ -158,6 +166,7 @@ class Hearing:
                 },
             )
         self._written_until = began
+        self._written.set()
 
     async def _write_heard(self, connection: Connection, beat_at: datetime) -> datetime:
         """Return since when this process has heard everything."""

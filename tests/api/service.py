@@ -60,7 +60,7 @@ class Service:
         self._proxied = proxied
         self._projects = projects
         self._waits = waits
-        self.settings = _settings(**{"admin_key": ADMIN_KEY, "token_secrets": (SECRET,), **settings})
+        self.settings = settings_of(**settings)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._loop = uvloop.new_event_loop()
@@ -181,8 +181,10 @@ class Service:
             await self._projecting
 
 
-def _settings(**values: Any) -> Settings:
+def settings_of(**values: Any) -> Settings:
     """Make settings of these values, without a file `.env` that may lie around."""
     make: Any = Settings
-    settings: Settings = make(_env_file=None, **values)
+    settings: Settings = make(
+        _env_file=None, **{"admin_key": ADMIN_KEY, "token_secrets": (SECRET,), **values}
+    )
     return settings

@@ -14,14 +14,16 @@ from structlog.testing import capture_logs
 
 from aggregates.ids import UserId
 from aggregates.stream import stream_id
+from api.server import running_services
 from commands.bus import BATCH_COMMANDS_MAX, WAITING_MAX
 from commands.charge_wallet import ChargeWallet
 from infrastructure.read_models import CONNECTIONS_MAX
 from tests.api.conftest import Start
 from tests.api.grammar import Api, Then, until
 from tests.api.metrics import samples
-from tests.api.service import Service
+from tests.api.service import Service, settings_of
 from tests.api.store import a_key, execute, nothing_appended
+from tests.asynchronous import asynchronous
 from tests.infrastructure.proxy import Fault
 
 REFUSE_WRITERS: LiteralString = """
@@ -49,6 +51,13 @@ def out_of_reach(api: Api) -> Iterator[None]:
     api.service.soon(store.cut)
     yield
     store.refuse = False
+
+
+@asynchronous
+async def test_q8_a_process_that_has_just_started_turns_nobody_away(dsn: str) -> None:
+    """What it hears counts from the first request on: it takes the place of one that died."""
+    async with running_services(settings_of(), dsn) as services:
+        assert services.hearing.counts
 
 
 def test_while_the_store_is_out_of_reach_everyone_is_told_so(start: Start) -> None:
