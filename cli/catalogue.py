@@ -46,7 +46,7 @@ def load(file: Annotated[Path, typer.Argument(help="YAML, or JSON if its name en
     from cli.catalogue_file import WrongCatalogue, read
     from cli.catalogue_loading import NotLoaded
     from cli.catalogue_loading import load as load_into
-    from cli.environment import database_failures, database_url, settings_or_fail
+    from cli.environment import database_failures, database_url, settings_or_fail, settle_epoch
 
     settings = settings_or_fail()
     try:
@@ -55,7 +55,9 @@ def load(file: Annotated[Path, typer.Argument(help="YAML, or JSON if its name en
         raise Failure(str(error), ExitCode.WRONG_INPUT) from None
     try:
         with database_failures(settings):
-            loaded = asyncio.run(load_into(database_url(settings), catalogue))
+            dsn = database_url(settings)
+            settle_epoch(dsn)
+            loaded = asyncio.run(load_into(dsn, catalogue))
     except NotLoaded as error:
         raise Failure(f"{file}: {error}", ExitCode.WRONG_INPUT) from None
     for one in loaded:
