@@ -274,6 +274,8 @@ async def stop_with_checkpoints(product: Product, chance: random.Random) -> Asyn
                 while not caught:
                     await asyncio.sleep(chance.uniform(0, 0.03))
                     caught = await _stopped_while_projecting(product, connection, name)
+    if not caught:
+        product.signal(name, signal.SIGCONT)
     try:
         yield Struck(name if caught else "nobody", NOBODY)
     finally:
