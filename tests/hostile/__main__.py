@@ -12,7 +12,7 @@ from typing import Final
 from tests.cli.running_service import free_port, running_service
 from tests.hostile.attack import Target
 
-EXAMPLES: Final = 30
+EXAMPLES: Final = 100
 """Per operation and round, besides those that each round tries anyway: small rounds tell early."""
 
 ROUND_S: Final = 1_800.0

@@ -1,9 +1,6 @@
 """What is secret stays so: a sale is run with debug logging, and all that can be seen is searched for it."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -13,9 +10,8 @@ import psycopg
 import pytest
 
 from infrastructure.embedded_postgres import EmbeddedPostgres
-from tests.cli.running_service import RunningService, free_port, running_service
-from tests.hostile.attack import Target
-from tests.hostile.sale import BUYERS, SHOW_DAY, Visit
+from tests.cli.running_service import RunningService
+from tests.hostile.sale import BUYERS, SHOW_DAY, Visit, put_on_sale
 
 NAME: Final = "Kim Minji"
 """Of every visitor."""
@@ -24,21 +20,15 @@ NEEDS_SECRETS: Final = "api"
 """The only child that answers anybody."""
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    folder = Path(tempfile.mkdtemp(prefix="ticketing-hostile-"))
-    folder.chmod(0o711)  # root has PostgreSQL run by another account
-    with running_service(folder / "data", free_port(), "--no-sample", TICKETING_LOG_LEVEL="debug") as running:
-        yield running
-    shutil.rmtree(folder)
+pytestmark = [pytest.mark.xdist_group("hostile"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
-def secrets(service: RunningService) -> Mapping[str, str]:
+def secrets(whole_service: RunningService) -> Mapping[str, str]:
     """What nobody may see, once it was used in every way: well, wrongly, and against what is down."""
-    url = f"http://127.0.0.1:{service.port}"
-    admin_key = service.secrets["admin_key"]
-    Target(url, admin_key)
+    url = f"http://127.0.0.1:{whole_service.port}"
+    admin_key = whole_service.secrets["admin_key"]
+    put_on_sale(url, admin_key)
     with httpx.Client(base_url=url, timeout=20.0) as client:
         visits = Visit.begin(client, 3)
         for number, visit in enumerate(visits):
@@ -49,7 +39,12 @@ def secrets(service: RunningService) -> Mapping[str, str]:
         client.get(f"/api/v1/concerts/nowhere?token={visits[0].token}&key={admin_key}", headers=admin)
         client.get(f"/api/v1/admin/streams/{admin_key}", headers=admin)
     signed = {f"token {number}": visit.token.split(".")[2] for number, visit in enumerate(visits)}
-    return {"admin key": admin_key, "token secret": service.secrets["token_secret"], "name": NAME, **signed}
+    return {
+        "admin key": admin_key,
+        "token secret": whole_service.secrets["token_secret"],
+        "name": NAME,
+        **signed,
+    }
 
 
 def whole_visit(client: httpx.Client, visit: Visit, seat_number: int) -> None:
@@ -77,34 +72,40 @@ def found_in(text: str, secrets: Mapping[str, str]) -> list[str]:
     return [name for name, secret in secrets.items() if secret in text]
 
 
-def test_no_line_of_any_log_tells(service: RunningService, secrets: Mapping[str, str]) -> None:
-    logs = {path.name: path.read_text() for path in (service.data_folder / "logs").iterdir()}
+def test_no_line_of_any_log_tells(whole_service: RunningService, secrets: Mapping[str, str]) -> None:
+    logs = {path.name: path.read_text() for path in (whole_service.data_folder / "logs").iterdir()}
     assert '"level": "debug"' in logs["api.log"]
     assert {name: found for name, text in logs.items() if (found := found_in(text, secrets))} == {}
-    assert found_in(service.said, secrets) == []
+    assert found_in(whole_service.said, secrets) == []
 
 
-def test_no_metric_tells(service: RunningService, secrets: Mapping[str, str]) -> None:
-    metrics = httpx.get(f"http://127.0.0.1:{service.port}/metrics").text
+def test_no_metric_tells(whole_service: RunningService, secrets: Mapping[str, str]) -> None:
+    metrics = httpx.get(f"http://127.0.0.1:{whole_service.port}/metrics").text
     assert "ticketing_http_request_seconds" in metrics
     assert found_in(metrics, secrets) == []
 
 
-def test_no_title_or_argument_of_a_process_tells(service: RunningService, secrets: Mapping[str, str]) -> None:
-    supervisor = psutil.Process(service.process.pid)
+def test_no_title_or_argument_of_a_process_tells(
+    whole_service: RunningService, secrets: Mapping[str, str]
+) -> None:
+    supervisor = psutil.Process(whole_service.process.pid)
     processes = [supervisor, *supervisor.children(recursive=True)]
     assert len(processes) > 4
     assert found_in(str([(process.name(), process.cmdline()) for process in processes]), secrets) == []
 
 
-def test_only_who_answers_knows_the_secrets(service: RunningService, secrets: Mapping[str, str]) -> None:
-    knowing = {name for name, child in service.children().items() if found_in(str(child.environ()), secrets)}
+def test_only_who_answers_knows_the_secrets(
+    whole_service: RunningService, secrets: Mapping[str, str]
+) -> None:
+    knowing = {
+        name for name, child in whole_service.children().items() if found_in(str(child.environ()), secrets)
+    }
     assert knowing == {NEEDS_SECRETS}
 
 
-def test_no_statement_tells(service: RunningService, secrets: Mapping[str, str]) -> None:
+def test_no_statement_tells(whole_service: RunningService, secrets: Mapping[str, str]) -> None:
     """Neither what PostgreSQL shows of its sessions, nor the log of events, nor the kept outcomes."""
-    folder = service.data_folder
+    folder = whole_service.data_folder
     dsn = EmbeddedPostgres(folder / "postgres", folder / "logs" / "postgres.log").dsn
     with psycopg.connect(dsn) as connection:
         sessions: Any = connection.execute("SELECT query, application_name FROM pg_stat_activity").fetchall()
