@@ -191,6 +191,22 @@ def p2_paid_after_the_deadline() -> Story:
     return story
 
 
+def p2_failed_after_the_deadline_as_the_log_shows() -> Story:
+    """It may have been in time between call and answer, but in the log it stands after what was not."""
+    story = Story()
+    story.reserve(ANN, [1], (1, 1.2), until=3)
+    story.reserve(BEN, [2], (2.5, 4), decided=3.5)
+    story.pay(ANN, [1], (2.5, 4), error="INSUFFICIENT_BALANCE")
+    return story
+
+
+def time_runs_backwards_in_the_log() -> Story:
+    story = Story()
+    story.reserve(ANN, [1], (1, 5), decided=4)
+    story.reserve(BEN, [2], (1, 5), decided=3)
+    return story
+
+
 def p1_paid_for_nothing_held() -> Story:
     story = Story()
     story.charge(ANN, PRICE, (0, 0.5), balance=PRICE)

@@ -16,7 +16,7 @@ from tests.histories.checker import (
     seats,
     wallets,
 )
-from tests.histories.checker.clock import DatabaseClock
+from tests.histories.checker.clock import DatabaseClock, LogClock
 from tests.histories.checker.operations import operations_of
 from tests.histories.checker.violation import Violation
 from tests.histories.record import History
@@ -31,9 +31,10 @@ def check(history: History) -> list[Violation]:
 
 def _violations(history: History) -> Iterator[Violation]:
     operations = operations_of(history)
-    clock = DatabaseClock(operations)
+    clock, log_clock = DatabaseClock(operations), LogClock(operations)
     yield from contract.violations(history)
     yield from clock.violations()
+    yield from log_clock.violations()
     yield from repeats.violations(history)
     yield from positions.violations(history, operations)
     yield from queue.violations(history, operations, clock)
@@ -42,5 +43,5 @@ def _violations(history: History) -> Iterator[Violation]:
     yield from records.violations(history, operations, clock)
     by_performance = seats.seat_histories(operations, clock)
     yield from seats.violations(by_performance, clock)
-    yield from seats.position_violations(by_performance)
+    yield from seats.position_violations(by_performance, log_clock)
     yield from seat_maps.violations(history, by_performance, clock)

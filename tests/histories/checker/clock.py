@@ -1,8 +1,10 @@
 """The database's clock, as far as the answers give it away."""
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import accumulate, pairwise
 
 from tests.histories.checker.operations import Operation
 from tests.histories.checker.violation import Violation
@@ -54,3 +56,39 @@ class DatabaseClock:
         if self.apart_s <= DRIFT_S_MAX:
             return []
         return [Violation("TIME", f"times in answers are off by {self.apart_s:.3f} s")]
+
+
+class LogClock:
+    """The same clock by Log-Position: between which positions of the log a time of the database lies."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        """What is decided at one position is decided at one time, and what stands later no earlier."""
+        told = sorted(
+            (
+                (operation.position, at, operation)
+                for operation in operations
+                if (at := decided_at(operation)) is not None
+            ),
+            key=lambda told: told[:2],
+        )
+        self._told = told
+        self._positions = [float(position) for position, _, _ in told]
+        self._times = list(accumulate((at for _, at, _ in told), max))
+
+    def earliest(self, at: float) -> float:
+        """Before this position the clock did not show `at`."""
+        before = bisect_left(self._times, at)
+        return self._positions[before - 1] if before else -math.inf
+
+    def latest(self, at: float) -> float:
+        """From this position on the clock showed `at` or later."""
+        before = bisect_left(self._times, at)
+        return self._positions[before] if before < len(self._positions) else math.inf
+
+    def violations(self) -> Iterator[Violation]:
+        """Recorded times never run backwards."""
+        for (_, at, earlier), (_, then, later) in pairwise(self._told):
+            if then < at:
+                yield Violation(
+                    "TIME", "decided later in the log, and earlier in time", [earlier.call, later.call]
+                )

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, assert_never
 
-from tests.histories.checker.clock import DatabaseClock, decided_at, seconds
+from tests.histories.checker.clock import DatabaseClock, LogClock, decided_at, seconds
 from tests.histories.checker.operations import Operation
 from tests.histories.checker.search import Order, Placed, State, linearize
 from tests.histories.checker.violation import Violation
@@ -111,7 +111,7 @@ def violations(histories: Mapping[Performance, SeatHistory], clock: DatabaseCloc
                 yield _violation(what, together)
 
 
-def position_violations(histories: Mapping[Performance, SeatHistory]) -> Iterator[Violation]:
+def position_violations(histories: Mapping[Performance, SeatHistory], clock: LogClock) -> Iterator[Violation]:
     """The same by Log-Position in place of time: what was answered at one position may be in any order."""
     for performance, history in histories.items():
         known = [
@@ -122,7 +122,7 @@ def position_violations(histories: Mapping[Performance, SeatHistory]) -> Iterato
         if len(known) < len(history.changes):
             continue  # nobody knows where the others stand in the log
         for number in history.orders:
-            order = _order_of_seat(number, known, _Deadlines(None))
+            order = _order_of_seat(number, known, _Deadlines(clock))
             if not order.found:
                 what = f"no order by Log-Position explains seat {number} of {'/'.join(performance)}"
                 yield _violation(what, order)
@@ -161,8 +161,7 @@ def _order(
 class _Deadlines:
     """Judges whether a hold lives, by when a change was decided, or else by when it can have its place."""
 
-    def __init__(self, clock: DatabaseClock | None) -> None:
-        """Without a clock, changes without a time of their own are before or after any deadline."""
+    def __init__(self, clock: DatabaseClock | LogClock) -> None:
         self._clock = clock
 
     def lives(self, held: Held, change: Change, now: float) -> bool:
@@ -172,16 +171,16 @@ class _Deadlines:
             return True
         if at is not None:
             return at < held.until
-        return self._clock is None or now < self._clock.latest(held.until)
+        return now < self._clock.latest(held.until)
 
     def over_from(self, held: Held, change: Change, now: float) -> float | None:
         """From when on the change comes after the deadline; None where it cannot."""
         at = decided_at(change.operation)
-        if held.until is None or (at is None and self._clock is None):
+        if held.until is None:
             return now
         if at is not None:
             return now if held.until <= at else None
-        return max(now, self._clock.earliest(held.until)) if self._clock else now
+        return max(now, self._clock.earliest(held.until))
 
 
 def _after(
