@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import example
 from hypothesis import given as for_all
@@ -351,6 +352,23 @@ def test_a_batch_records_one_event_of_each_kind_in_the_order_of_the_rules_page()
 
 def test_a_batch_that_changes_nothing_records_nothing() -> None:
     given(QUEUE, *a_line()).when(in_one_batch).then()
+
+
+def test_q4_an_admission_of_exactly_an_hour_ago_counts_for_the_longest_interval() -> None:
+    hourly = Policy(
+        max_active=None, admit_up_to_seats_left=False, admit_per_interval=2, admit_interval_s=3_600
+    )
+    admitted = (Recorded(QueueAdvanced(1, 1), at("12:00")), Recorded(QueueAdvanced(2, 1), at("13:00")))
+    line = given(QUEUE, *a_line(waiting=9), *admitted)
+    line.when(room, hourly, now=at("13:00")).then_it_is(0)
+    line.when(room, hourly, now=at("13:00:00.000001")).then_it_is(1)
+
+
+def test_q4_only_what_is_older_than_an_hour_is_forgotten() -> None:
+    times = ["12:00"] * CHUNK_LENGTH + ["12:30"] * CHUNK_LENGTH + ["13:15"] * 2
+    admitted = [Recorded(QueueAdvanced(head, 1), at(clock)) for head, clock in enumerate(times, start=1)]
+    recent = given(QUEUE, *admitted).state.recent
+    assert sum(len(run) for run in recent) == CHUNK_LENGTH + 2
 
 
 def test_q7_a_waiting_user_is_told_their_place_and_when_to_ask_again() -> None:

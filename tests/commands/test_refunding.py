@@ -74,6 +74,13 @@ def test_p4_a_refund_gives_back_everything_in_one_append() -> None:
     )  # fmt: skip
 
 
+def test_p4_the_events_are_spread_by_concert_and_those_of_the_wallet_by_user() -> None:
+    refunded = bought(7).when(refund(ANN))
+    keys = {event.stream.partition("/")[0]: event.partition_key for event in refunded.events}
+    assert keys.pop("wallet") == str(ANN)
+    assert set(keys.values()) == {CODE}
+
+
 def test_p4_a_refund_is_given_once() -> None:
     bought(7).and_then(refund(ANN)).when(refund(ANN)).then_refused(RefundNotAllowed)
 
