@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -72,7 +72,7 @@ async def _run(folder: Path, asked: argparse.Namespace) -> Outcome:
             with recorder:
                 await _load_and_strike(run, product, recorder, asked)
         except* NotRecovered as failure:
-            complaints += map(str, failure.exceptions)
+            complaints += map(str, _leaves(failure))
         else:
             complaints += await _judge(run, product, recorder)
         finally:
@@ -90,6 +90,14 @@ async def _run(folder: Path, asked: argparse.Namespace) -> Outcome:
         ],
         complaints,
     )
+
+
+def _leaves(group: ExceptionGroup[NotRecovered]) -> Iterator[NotRecovered]:
+    for failure in group.exceptions:
+        if isinstance(failure, ExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure
 
 
 def _end_in_order_on_sigterm() -> None:
