@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
 import pytest
 from hypothesis import example
 from hypothesis import given as for_all
