@@ -15,7 +15,6 @@ import pytest
 import audit
 from aggregates import queue, token
 from aggregates.errors import DomainError
-from aggregates.event import RecordedEvent
 from aggregates.ids import PaymentId, ReservationId, TokenId, UserId
 from aggregates.payment import PaymentCompleted
 from aggregates.policy import OnInsufficientBalance
@@ -33,10 +32,10 @@ from commands.release_reservation import ReleaseReservation
 from commands.reserve import Reserve
 from commands.run_sale import CloseSales, OpenSales, PauseQueue, ResumeQueue
 from commands.unit_of_work import Visit
-from infrastructure.codec import StoredForm, encode
 from tests.aggregates.given import CODE
 from tests.audit.database import project, store
 from tests.audit.log_builder import StoredRow
+from tests.audit.real_log import stored
 from tests.commands import steps
 from tests.commands.sale import Sale
 
@@ -64,7 +63,7 @@ class Walk:
 
     def rows(self) -> list[StoredRow]:
         """The log as it is stored."""
-        return [_stored(event) for event in self.sale.log.events]
+        return [stored(event) for event in self.sale.log.events]
 
     def _begin(self) -> None:
         choice = self._random.choice
@@ -159,23 +158,6 @@ def _reserve(
     visit: Visit, user_id: UserId, reservation_id: ReservationId, numbers: tuple[int, ...]
 ) -> Reserve:
     return Reserve(visit, user_id, reservation_id, steps.SHOW_DAY, steps.SHOW_TIME, numbers)
-
-
-def _stored(recorded: RecordedEvent) -> StoredRow:
-    form = StoredForm(
-        recorded.stream,
-        recorded.partition_key,
-        recorded.recorded_at,
-        recorded.command_id,
-        recorded.correlation_id,
-        recorded.causation_id,
-        recorded.event,
-    )
-    id_ = uuid5(STREAMS, recorded.stream).bytes
-    return recorded.position, id_, recorded.version, recorded.event.topic, encode(form)
-
-
-STREAMS = UUID("7c1d9a52-3b0e-5f64-9a77-1f2f0c8e4b10")
 
 
 @pytest.mark.parametrize("seed", range(12))

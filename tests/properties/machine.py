@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from aggregates.concert import SeatBlock
 from aggregates.ids import ConcertCode, ReservationId, StartTime, TokenId, UserId
 from aggregates.wallet import ChargeLimits
 from audit.replay import Replay
@@ -125,18 +126,31 @@ class AnyHistory(RuleBasedStateMachine):
         policy=policies,
         other=policies,
         strict=st.sampled_from([True, True, False]),
+        lives=st.sampled_from([(600, 60), (20, 60), (60, 20)]),
+        pace=st.sampled_from([None, None, 2, 1]),
+        hall=st.sampled_from([PLANS[0], PLANS[2]]),
         wallet_needs_token=seldom,
     )
     def begin(
-        self, *, policy: dict[str, Any], other: dict[str, Any], strict: bool, wallet_needs_token: bool
+        self,
+        *,
+        policy: dict[str, Any],
+        other: dict[str, Any],
+        strict: bool,
+        lives: tuple[int, int],
+        pace: int | None,
+        hall: tuple[SeatBlock, ...],
+        wallet_needs_token: bool,
     ) -> None:
-        policy["charge_while_holding"] = not strict
+        other["charge_while_holding"] = policy["charge_while_holding"] = not strict
+        policy["active_ttl_s"], policy["hold_ttl_s"] = lives
+        policy["admit_per_interval"] = pace
         limits = SMALLEST_CHARGE, LARGEST_CHARGE, LARGEST_BALANCE
         self.real = RealService(ServiceRules(ChargeLimits(*limits), wallet_needs_token), BEGIN)
         self.model = Model(Rules(*limits, wallet_needs_token))
         self.wishes = Wishes(self.model.world, lambda: self.now)
         for code, rules in ((GALA, policy), (PLAY, other)):
-            shows = [self.wishes.schedule(code, minutes) for minutes in SHOW_MINUTES[1:]]
+            shows = [self.wishes.schedule(code, minutes, hall) for minutes in SHOW_MINUTES[1:]]
             self.together += [
                 Wish(command) for command in (self.wishes.announce(code, rules), *shows, OpenSales(code))
             ]
@@ -183,6 +197,17 @@ class AnyHistory(RuleBasedStateMachine):
         self.ask(self.wishes.let_in(code, count))
 
     @someone(Status.WAITING)
+    @rule(code=codes, nth=few, us=around)
+    def interval_is_over(self, code: ConcertCode, nth: int, us: int) -> None:
+        """The gate is asked just when the admissions of a while ago no longer count."""
+        self.flush()
+        concert = self.model.world.concerts.get(code)
+        if concert is not None and concert.activations:
+            at = pick(concert.activations[::-1], nth) + timedelta(seconds=concert.policy["admit_interval_s"])
+            self.real.log.clock = max(self.now, at + timedelta(microseconds=us))
+            self.ask(self.wishes.let_in(code, 9))
+
+    @someone(Status.WAITING)
     @rule(code=codes, count=few, back=few, gap=few, user_id=users)
     def timer_is_wrong(self, code: ConcertCode, count: int, back: int, gap: int, user_id: UserId) -> None:
         """Suggestions that are stale, with gaps, and with somebody else's number."""
@@ -227,6 +252,23 @@ class AnyHistory(RuleBasedStateMachine):
             case 3:
                 show = None
         self.ask(self.wishes.reserve_seats(visit, user_id, show, seats))
+
+    @holding
+    @rule(nth=nths, user_id=users, us=around, count=st.integers(1, 3), which=nths)
+    def takes_over(self, nth: int, user_id: UserId, us: int, count: int, which: int) -> None:
+        """Somebody active takes what another's hold has to give up, whether or not that is recorded."""
+        token = self.wishes.holder(nth)
+        held = token.open if token is not None else None
+        if token is None or held is None:
+            return
+        *coming, reserve, pay = self.wishes.visit_to(
+            user_id, token.code, held.show, held.seat_numbers[:count]
+        )
+        self.ask(*coming)
+        self.flush()
+        if held.until > self.now:
+            self.real.log.clock = held.until + timedelta(microseconds=us)
+        self.ask(reserve, pick(self.wishes.asked_at_the_end(token), which), pay)
 
     @holding
     @rule(nth=nths, seats=seats_wanted)
@@ -285,10 +327,16 @@ class AnyHistory(RuleBasedStateMachine):
         self.ask(ReleaseReservation(visit, user_id, self.wishes.reservation(which)))
 
     @precondition(lambda self: self.model.world.payments)
-    @rule(nth=nths, by_another=seldom, twice=seldom)
-    def gives_back(self, *, nth: int, by_another: bool, twice: bool) -> None:
+    @rule(nth=nths, by_another=seldom, twice=seldom, again=st.booleans())
+    def gives_back(self, *, nth: int, by_another: bool, twice: bool, again: bool) -> None:
+        """And perhaps asks for as many seats as one may have, at once."""
         refund = self.wishes.refund(nth // 4, by_another=by_another)
         self.ask(*[refund] * (2 if twice else 1))
+        payment = self.model.world.payments.get(refund.payment_id)
+        if again and payment is not None:
+            code, show = payment.reservation.token.code, payment.reservation.show
+            seats_max = self.model.world.concerts[code].policy["max_seats_per_user"]
+            self.ask(*self.wishes.visit_to(refund.user_id, code, show, tuple(range(1, seats_max + 1))))
 
     @someone(Status.WAITING, Status.ACTIVE)
     @rule(nth=nths, any_token=seldom)

@@ -205,6 +205,13 @@ class Wishes:
             yield self.reserve(visit, user_id, self.show(code, nth // 16), nth)
         yield Pay(visit, user_id, PaymentId(self.new_id()), None, None)
 
+    def visit_to(self, user_id: UserId, code: str, show: Show, seats: tuple[int, ...]) -> Sequence[Command]:
+        """What this user does to buy these very seats."""
+        *coming, pay = self.visit_steps(user_id, ConcertCode(code), 0)
+        assert isinstance(pay, Pay)
+        coming = [command for command in coming if not isinstance(command, Reserve)]
+        return [*coming, self.reserve_seats(pay.visit, user_id, show, seats), pay]
+
     def reserve(self, visit: Visit, user_id: UserId, show: Show | None, nth: int) -> Reserve:
         """Take one to three seats that look free."""
         taken = {*show.owners, *show.holds} if show else set()
@@ -305,7 +312,7 @@ class Wishes:
     def deadlines_of_tokens(self) -> Sequence[Deadline]:
         """When active tokens end by themselves."""
         return [
-            Deadline(token.until, self._asked_at_the_end(token))
+            Deadline(token.until, self.asked_at_the_end(token))
             for token in self.world.tokens.values()
             if token.live and token.until is not None
         ]
@@ -320,14 +327,15 @@ class Wishes:
                     *self._reserving(
                         self.world.concerts[token.code], token.open.show, token.open.seat_numbers[0]
                     ),
-                    *self._asked_at_the_end(token),
+                    *self.asked_at_the_end(token),
                 ],
             )
             for token in self.world.tokens.values()
             if token.open is not None
         ]
 
-    def _asked_at_the_end(self, token: Token) -> Sequence[Command]:
+    def asked_at_the_end(self, token: Token) -> Sequence[Command]:
+        """What may be asked for just when a hold or a token ends."""
         visit, user_id = self.visit(token)
         release = [ReleaseReservation(visit, user_id, ReservationId(token.last.id))] if token.last else []
         return [
