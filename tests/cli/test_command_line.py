@@ -22,6 +22,8 @@ COMMANDS = [
     ["dead-letters", "retry"],
     ["dead-letters", "drop"],
     ["migrate"],
+    ["restored"],
+    ["postgres"],
     ["rebuild"],
     ["api"],
     ["project"],

@@ -129,9 +129,9 @@ CHECKPOINTS: LiteralString = "SELECT position FROM ticketing.projection_checkpoi
 ALL_EPOCHS: LiteralString = "SELECT number, epoch, after_position FROM ticketing.log_epochs ORDER BY number"
 
 
-def rows(dsn: str, query: LiteralString, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def rows(dsn: str, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        cursor = connection.execute(query, parameters)
+        cursor = connection.execute(query.encode(), parameters)
         return cursor.fetchall() if cursor.description else []
 
 
