@@ -140,7 +140,7 @@ class _WholeService:
         options = ["--missing", "--remove-old"] if self._settings.database_url is None else ["--missing"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "cli.main", "rebuild", *options,
-            env={**os.environ, "DATABASE_URL": self._dsn},
+            env={**without_secrets(os.environ), "DATABASE_URL": self._dsn},
         )  # fmt: skip
         try:
             if await process.wait():

@@ -292,11 +292,12 @@ class _Building:
     """The next ones, which follow the log."""
 
     def __init__(self, dsn: str, feed: Feed, projections: Sequence[Projection[Any]], tell: Tell) -> None:
+        self._dsn = dsn
         self._feed = feed
         self._tell = tell
         self._names = ", ".join(projection.name for projection in projections)
         self._nexts = [next_of(projection) for projection in projections]
-        self._projector = Projector(dsn, feed, self._nexts, batch_events_max=BATCH_EVENTS_MAX)
+        self._projector = self._projector_of_all()
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -325,6 +326,15 @@ class _Building:
             self._advanced()
         return True
 
+    def leave(self, projection: Projection[Any]) -> None:
+        """Follow the log with the others only: this one has taken its place, or is not to."""
+        self._runner.run(self._projector.close())
+        self._nexts.remove(next_of(projection))
+        self._projector = self._projector_of_all()
+
+    def _projector_of_all(self) -> Projector:
+        return Projector(self._dsn, self._feed, self._nexts, batch_events_max=BATCH_EVENTS_MAX)
+
     def _advanced(self) -> int:
         """Apply one more batch, and return how far all have come. Raises RebuildError if one cannot go on."""
         if not self._runner.run(self._projector.advance()):
@@ -351,6 +361,7 @@ def _take_place(
     tell: Tell,
 ) -> Rebuilt:
     if not comparison.is_good:
+        building.leave(projection)
         return Rebuilt(projection, comparison, position=None, removed=False)
     tell(Step.SWITCH, projection.name)
     waits = False
@@ -364,6 +375,7 @@ def _take_place(
                 waits = True
                 tell(Step.WAIT, _in_the_way(connection, projection.schema))
         time.sleep(RETRY_S)
+    building.leave(projection)
     position = _first(connection.execute(LOCK_CHECKPOINT, [projection.name, projection.version, PARTITION]))
     tell(Step.REMOVE, old_of(projection).schema)
     return Rebuilt(projection, comparison, position, _drop(connection, old_of(projection).schema))

@@ -156,6 +156,19 @@ def test_what_was_recorded_and_projected_meanwhile_is_in_the_rebuilt_one(
     assert wallet_of(connection) == (wallet.position, wallet.balance_at(wallet.position))
 
 
+def test_what_is_recorded_between_two_that_take_their_places_is_in_both(
+    dsn: str, wallet: WalletLog, connection: Connection[Any]
+) -> None:
+    def meanwhile() -> None:
+        wallet.charge(3)
+        project(dsn)
+
+    first, *_, last = rebuilt(dsn, told=Told(remove=meanwhile))
+    assert (first.position, last.position) == (wallet.position - 3, wallet.position)
+    assert wallet_of(connection) == (wallet.position, wallet.balance_at(wallet.position))
+    assert audit.run(dsn).ok
+
+
 def test_one_that_is_not_what_the_log_says_is_not_put_in_place(
     projected: str, connection: Connection[Any]
 ) -> None:
