@@ -9,7 +9,8 @@ from tests.histories import Recorder, check, event_log, run_load
 from tests.histories.record import History
 from tests.histories.service import running_processes
 
-pytestmark = pytest.mark.xdist_group("up")
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(180)]
+"""Eight processes start; on a machine that is busy with other tests they take their time."""
 
 SECONDS = 4.0
 SEED = 4
