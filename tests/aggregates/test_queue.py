@@ -370,6 +370,35 @@ def test_q4_only_what_is_older_than_an_hour_is_forgotten() -> None:
     assert sum(len(run) for run in recent) == CHUNK_LENGTH + 2
 
 
+def test_q3_passing_what_has_ended_lets_nobody_in() -> None:
+    assert given(QUEUE, *a_line(QueueAdvanced(1, 0))).state.recent == ()
+
+
+def test_admissions_are_kept_in_runs_of_bounded_length() -> None:
+    admitted = [QueueAdvanced(head, 1) for head in range(1, 2 * CHUNK_LENGTH + 2)]
+    runs = given(QUEUE, *admitted).state.recent
+    assert [len(run) for run in runs] == [CHUNK_LENGTH, CHUNK_LENGTH, 1]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "waiting", "ms"),
+    [
+        (0, 1, 1_000),
+        (500, 1_000, 1_000),
+        (501, 1_000, 1_002),
+        (10_000, 10_001, 20_000),
+        (0, 10_000, 2_000),
+        (0, 10_001, 2_001),
+        (0, 1_000_000, 200_000),
+        (900_000, 1_100_000, 200_000),
+    ],
+)
+def test_those_further_back_and_in_longer_lines_ask_later(ahead: int, waiting: int, ms: int) -> None:
+    asked = queue.poll_after_ms(ahead, waiting)
+    assert asked == ms
+    assert isinstance(asked, int)
+
+
 def test_q7_a_waiting_user_is_told_their_place_and_when_to_ask_again() -> None:
     def ask(line: Queue, queue_number: int) -> None:
         raise queue.still_waiting(line, queue_number)
