@@ -20,6 +20,9 @@ from projections.projection import Projection
 LOCK_WAIT_S = 2.0
 """Nobody may sit on a checkpoint: who has waited so long ends the session of a projector that was stopped."""
 
+SILENT_S = 1.0
+"""But not one that is at work, only slowly: two that end each other by turns would never come to an end."""
+
 LOCK_LOOK_S = 0.5
 """How often to look again, after that, whether the holder has gone silent."""
 
@@ -78,6 +81,7 @@ END_SILENT_HOLDERS: LiteralString = """
     JOIN pg_stat_activity AS holder USING (pid)
     WHERE holder.wait_event_type = 'Client'
         AND holder.xact_start < clock_timestamp() - make_interval(secs => %s)
+        AND holder.query_start < clock_timestamp() - make_interval(secs => %s)
 """
 
 log = structlog.get_logger(__name__)
@@ -162,7 +166,7 @@ async def amend(connection: AsyncConnection[Any], projections: Sequence[Projecti
 
 async def _end_silent_holders(waiting_pid: int, dsn: str) -> None:
     async with await AsyncConnection.connect(dsn, autocommit=True) as other:
-        cursor = await other.execute(END_SILENT_HOLDERS, [waiting_pid, LOCK_WAIT_S])
+        cursor = await other.execute(END_SILENT_HOLDERS, [waiting_pid, LOCK_WAIT_S, SILENT_S])
         if ended := len(await cursor.fetchall()):
             log.warning("checkpoints_taken_back", sessions=ended)
 

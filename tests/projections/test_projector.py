@@ -1,7 +1,9 @@
 """The projector: each event once, whoever else projects, whatever is killed, whatever fails."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import product
 from typing import Any, LiteralString
@@ -212,6 +214,7 @@ def test_a_holder_of_the_checkpoints_that_has_gone_silent_is_ended(
 ) -> None:
     monkeypatch.setattr(checkpoints, "LOCK_WAIT_S", 0.1)
     monkeypatch.setattr(checkpoints, "LOCK_LOOK_S", 0.05)
+    monkeypatch.setattr(checkpoints, "SILENT_S", 0.1)
     with psycopg.connect(dsn) as silent:
         silent.execute("SELECT * FROM ticketing.projection_checkpoints FOR UPDATE")
 
@@ -219,6 +222,23 @@ def test_a_holder_of_the_checkpoints_that_has_gone_silent_is_ended(
 
         with pytest.raises(psycopg.OperationalError):
             silent.execute("SELECT 1")
+    assert tables.projected(connection) == expected
+
+
+def test_a_holder_of_the_checkpoints_that_is_slow_but_at_work_is_not_ended(
+    dsn: str, connection: psycopg.Connection[Any], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(checkpoints, "LOCK_LOOK_S", 0.05)
+    monkeypatch.setattr(checkpoints, "SILENT_S", DEADLINE_S)
+    with psycopg.connect(dsn) as slow, ThreadPoolExecutor() as others:
+        slow.execute("SELECT * FROM ticketing.projection_checkpoints FOR UPDATE")
+        waiting = others.submit(project, dsn, sold_out())
+        at_work_until = time.monotonic() + 1.0
+        while time.monotonic() < at_work_until:
+            slow.execute("SELECT 1")
+        slow.commit()
+        waiting.result(DEADLINE_S)
     assert tables.projected(connection) == expected
 
 
