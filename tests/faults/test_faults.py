@@ -16,9 +16,13 @@ pytestmark = pytest.mark.xdist_group("up")
 
 SEED = 5
 
+TIMEOUT_S = 180
+"""A sixth of it on two idle cores or less: eight processes start, and some of them again."""
+
 BLOWS = ("API killed", "acknowledgement lost", "PostgreSQL killed")
 
 
+@pytest.mark.timeout(TIMEOUT_S)
 @asynchronous
 async def test_a1_i1_what_was_acknowledged_outlives_whatever_dies(postgres_folder: Path) -> None:
     async with Product(postgres_folder) as product:
