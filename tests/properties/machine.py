@@ -84,6 +84,9 @@ seats_wanted = st.sampled_from(
 STRANGER: Final = UserId(UUID(int=9))
 """A user who never registers."""
 
+ASKED_AT_A_DEADLINE: Final = 4
+"""So many things at most, one after another."""
+
 BALANCES: Final = (5_000, 5_000, 2_500, 1_000, 0)
 """What the first users have to begin with; the last one has not registered."""
 
@@ -126,9 +129,10 @@ class AnyHistory(RuleBasedStateMachine):
         policy=policies,
         other=policies,
         strict=st.sampled_from([True, True, False]),
-        lives=st.sampled_from([(600, 60), (20, 60), (60, 20)]),
+        lives=st.sampled_from([(600, 60), (20, 60), (20, 60), (60, 20)]),
         pace=st.sampled_from([None, None, 2, 1]),
         hall=st.sampled_from([PLANS[0], PLANS[2]]),
+        length=st.sampled_from([1, 1, 3, 8]),
         wallet_needs_token=seldom,
     )
     def begin(
@@ -140,6 +144,7 @@ class AnyHistory(RuleBasedStateMachine):
         lives: tuple[int, int],
         pace: int | None,
         hall: tuple[SeatBlock, ...],
+        length: int,
         wallet_needs_token: bool,
     ) -> None:
         other["charge_while_holding"] = policy["charge_while_holding"] = not strict
@@ -160,6 +165,7 @@ class AnyHistory(RuleBasedStateMachine):
                 *[Wish(ChargeWallet(user_id, amount))] * (amount > 0),
             ]
         self.flush()
+        self.length = length
 
     # Visits
 
@@ -268,7 +274,18 @@ class AnyHistory(RuleBasedStateMachine):
         self.flush()
         if held.until > self.now:
             self.real.log.clock = held.until + timedelta(microseconds=us)
-        self.ask(reserve, pick(self.wishes.asked_at_the_end(token), which), pay)
+        late = self.wishes.asked_at_the_end(token)
+        self.ask(reserve, pick(late, which), pay, pick(late, which + 1))
+
+    @holding
+    @rule(nth=nths, us=around, which=nths)
+    def overstays(self, nth: int, us: int, which: int) -> None:
+        """Q5: past its deadline a token stays active for as long as its reservation is open."""
+        self.flush()
+        token = self.wishes.holder(nth)
+        if token is not None and token.until is not None and not token.out_of_time(token.until):
+            self.real.log.clock = max(self.now, token.until + timedelta(microseconds=us))
+            self.ask(pick(self.wishes.asked_at_the_end(token), which))
 
     @holding
     @rule(nth=nths, seats=seats_wanted)
@@ -302,8 +319,8 @@ class AnyHistory(RuleBasedStateMachine):
     def pays_for_something(self, *, nth: int, which: int, amount: int | None, named: bool) -> None:
         """For any reservation, of one's own or not, at any price."""
         token = self.wishes.holder(nth) if which < 40 else self.wishes.token(nth)
-        own = token.last.id if token is not None and token.last is not None else None
-        reservation_id = own if which % 2 else self.wishes.reservation(which // 2)
+        own = self.wishes.reservations_of(token)
+        reservation_id = pick(own, which // 2) if own and which % 2 else self.wishes.reservation(which // 2)
         self.ask(self.wishes.pay(token, reservation_id if named else None, amount))
 
     @holding
@@ -343,6 +360,16 @@ class AnyHistory(RuleBasedStateMachine):
     def leaves(self, *, nth: int, any_token: bool) -> None:
         statuses = tuple(Status) if any_token else (Status.WAITING, Status.ACTIVE)
         self.ask(LeaveQueue(*self.wishes.visit(self.wishes.token(nth, *statuses))))
+
+    @someone(Status.ACTIVE)
+    @rule(nth=nths, pays=st.booleans())
+    def makes_room(self, *, nth: int, pays: bool) -> None:
+        """Whoever ends their visit frees a slot, but not for whom the gate lets in within the same append."""
+        self.flush()
+        token = self.wishes.holder(nth) if pays else self.wishes.token(nth, Status.ACTIVE)
+        visit, user_id = self.wishes.visit(token)
+        ends = self.wishes.pay(token) if pays else LeaveQueue(visit, user_id)
+        self.submit(Wish(ends), Wish(self.wishes.let_in(visit.code, 9)))
 
     @someone(Status.ACTIVE)
     @rule(nth=nths)
@@ -437,14 +464,14 @@ class AnyHistory(RuleBasedStateMachine):
         self._ask_at(self.wishes.deadlines_of_tokens(), nth, us, which)
 
     def _ask_at(self, deadlines: Sequence[Deadline], nth: int, us: int, which: int) -> None:
-        """Something is asked for at the very instant, or within a microsecond of it."""
+        """Some things are asked for at the very instant, or within a microsecond of it."""
         self.flush()
         coming = sorted(deadline for deadline in deadlines if deadline.at > self.now)
         if coming:
             at, commands = pick(coming, nth)
             self.real.log.clock = at + timedelta(microseconds=us)
-            chosen = {place % len(commands) for place in (which, which // 8) if commands}
-            self.ask(*[commands[place] for place in sorted(chosen)])
+            first = which % len(commands) if commands else 0
+            self.ask(*[*commands[first:], *commands[:first]][:ASKED_AT_A_DEADLINE])
 
     @rule(nth=nths, listens=st.sampled_from([True, True, False]))
     def is_heard_from(self, *, nth: int, listens: bool) -> None:

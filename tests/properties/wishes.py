@@ -167,6 +167,15 @@ class Wishes:
         ids = [UUID(int=0), *self.world.reservations][::-1]
         return ReservationId(pick(ids, nth))
 
+    def reservations_of(self, token: Token | None) -> Sequence[UUID]:
+        """All that this token's user ever made for its concert, the latest first."""
+        return [
+            reservation.id
+            for reservation in reversed(self.world.reservations.values())
+            if token is not None
+            and (reservation.token.user_id, reservation.token.code) == (token.user_id, token.code)
+        ]
+
     def show(self, code: str, nth: int) -> Show | None:
         """The first that has not begun for 0, as far as the others are sold out."""
         concert = self.world.concerts.get(code)
@@ -340,12 +349,12 @@ class Wishes:
         release = [ReleaseReservation(visit, user_id, ReservationId(token.last.id))] if token.last else []
         return [
             self.pay(token),
-            RecordExpiry(visit, user_id),
-            JoinQueue(visit.code, user_id, TokenId(self.new_id())),
+            ChargeWallet(user_id, 10, visit if self.world.rules.wallet_needs_token else None),
             self.reserve(visit, user_id, self.show(token.code, 0), 0),
+            RecordExpiry(visit, user_id),
             *release,
             LeaveQueue(visit, user_id),
-            ChargeWallet(user_id, 10, visit if self.world.rules.wallet_needs_token else None),
+            JoinQueue(visit.code, user_id, TokenId(self.new_id())),
         ]
 
     def _silences_of(self, concert: Concert) -> Iterator[Deadline]:
