@@ -11,7 +11,7 @@ REQUIREMENTS := .venv/.requirements-installed
 INSTALLED := .venv/.project-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint types contracts bench bench-smoke histories faults format lock install clean help
+.PHONY: run test lint types contracts bench bench-smoke pure-histories histories faults format lock install clean help
 
 run: $(INSTALLED) ## start the whole service on this machine, with a PostgreSQL of its own
 	@exec $(BIN)/ticketing up
@@ -39,6 +39,9 @@ bench: $(INSTALLED) ## measure every operation and print one table (under 10 min
 bench-smoke: $(INSTALLED) ## run the benchmarks briefly, to see that they work
 	@$(BIN)/python -m bench --smoke
 
+pure-histories: $(INSTALLED) ## ask the handlers and a model of the rules alike, EXAMPLES=2000 times, drawn from SEED=1
+	@$(BIN)/python -m tests.properties --examples $(or $(EXAMPLES),2000) --seed $(or $(SEED),1)
+
 histories: $(INSTALLED) ## play many clients for SECONDS=60, drawn from SEED=1, and check what each was answered
 	@$(BIN)/python -m tests.histories --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
@@ -64,7 +67,7 @@ clean: ## remove the environment and all caches (the data in .ticketing/ stays)
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/\1|\2/p' Makefile | while IFS='|' read -r target purpose; do \
-		printf '  make %-12s %s\n' "$$target" "$$purpose"; done
+		printf '  make %-14s %s\n' "$$target" "$$purpose"; done
 
 $(REQUIREMENTS): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
