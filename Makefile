@@ -11,7 +11,7 @@ REQUIREMENTS := .venv/.requirements-installed
 INSTALLED := .venv/.project-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint types contracts bench bench-smoke pure-histories histories faults format lock install clean help
+.PHONY: run test lint types contracts bench bench-smoke pure-histories histories faults mutants format lock install clean help
 
 run: $(INSTALLED) ## start the whole service on this machine, with a PostgreSQL of its own
 	@exec $(BIN)/ticketing up
@@ -48,6 +48,9 @@ histories: $(INSTALLED) ## play many clients for SECONDS=60, drawn from SEED=1, 
 faults: $(INSTALLED) ## break the whole product under load for SECONDS=60, drawn from SEED=1
 	@$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
+mutants: $(INSTALLED) ## change the decisions in small ways, to see tests fail (MODULES="commands/pay.py …")
+	@$(BIN)/python -m tests.mutants $(MODULES)
+
 format: $(INSTALLED) ## format the code and mend what can be mended
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
@@ -62,7 +65,7 @@ lock: ## pin all dependencies anew, with hashes (then commit requirements.lock)
 install: $(INSTALLED) ## set up .venv with exactly what requirements.lock names
 
 clean: ## remove the environment and all caches (the data in .ticketing/ stays)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache mutants build dist *.egg-info
 	@find $(PACKAGES) tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## list the targets

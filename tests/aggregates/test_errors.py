@@ -139,3 +139,11 @@ def test_the_field_that_has_the_wrong_shape_is_named(value: object, field: str |
     assert error.get("field") == field
     assert str(wrong.value).startswith(error["message"])
     assert "`$" not in error["message"] or field == "kinds[0]"
+
+
+def test_better_words_may_be_given_for_what_is_wrong() -> None:
+    words = {"Expected `array`, got `str`": "list them", "Expected `object`, got `array`": "send an object"}
+    for value, told in (({"kinds": "A"}, "kinds: list them"), ([], "send an object"), ({}, None)):
+        with pytest.raises(msgspec.ValidationError) as wrong:
+            msgspec.convert(value, Shape)
+        assert errors.ValidationFailed.of(wrong.value, words).detail == (told or str(wrong.value))
