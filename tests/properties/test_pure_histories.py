@@ -54,7 +54,7 @@ REFUSALS = {
 """Every error that a handler can answer with."""
 
 REFUSALS_LEFT_OUT = 4
-"""So few examples miss the rarest; a thousand reach all."""
+"""So few examples may miss the rarest; which ones changes with every change of the steps."""
 
 
 class Counted(AnyHistory):
