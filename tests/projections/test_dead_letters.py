@@ -261,7 +261,7 @@ def test_a_failure_of_the_store_or_of_a_statement_parks_nothing(dsn: str, failin
         async def apply(self, connection: Any, _events: Sequence[RecordedEvent]) -> None:
             await connection.execute(failing)
 
-    broken = BrokenProjection(*named("seat_map"))
+    broken = BrokenProjection(*named("concerts"))
 
     async def run() -> Projector:
         async with projecting(Projector(dsn, ListFeed(events), [broken, named("queue")])) as projector:
@@ -272,8 +272,8 @@ def test_a_failure_of_the_store_or_of_a_statement_parks_nothing(dsn: str, failin
     standings = asyncio.run(run()).standings
 
     assert letters(dsn) == []
-    assert standings["seat_map"].position == 0
-    assert standings["seat_map"].failures_in_a_row == 6
+    assert standings["concerts"].position == 0
+    assert standings["concerts"].failures_in_a_row == 6
     assert standings["queue"].position == events[-1].position
 
 
