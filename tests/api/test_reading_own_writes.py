@@ -56,7 +56,7 @@ def test_a_read_that_cannot_catch_up_within_2_s_says_so(api: Api) -> None:
 
 
 def test_a_position_that_the_log_does_not_have_is_refused_at_once(api: Api) -> None:
-    """Waiting for it would be in vain: the log was restored from a backup, and what the client saw is lost."""
+    """To wait would be in vain: the log was restored from a backup, and what the client saw is lost."""
     asks = reads(api)
     end = api.given_concert().when_admin("POST", "/sales/open").position
     for ask in asks.values():

@@ -66,7 +66,7 @@ def test_a_body_whose_end_can_be_read_in_two_ways_ends_the_connection(api: Api, 
         (b'{"user_id": ' + b"9" * 60_000 + b"}", "VALIDATION_FAILED"),
         (b'{"user_id": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", "VALIDATION_FAILED"),
         (b'{"more": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", "BAD_REQUEST"),
-        (b'{"user_id": "%s", "user_id": 1}' % someone().encode(), "VALIDATION_FAILED"),
+        (b'{"user_id": "6f2d1c0a-0000-4000-8000-000000000000", "user_id": 1}', "VALIDATION_FAILED"),
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-16", "text/plain", "\xff"])
