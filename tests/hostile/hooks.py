@@ -20,10 +20,25 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 from api.problems import STATUS
 from tests.api import contract
-from tests.hostile.sale import ADMINS, ANSWERS, BUYERS, KEY, SEATS, SEED, SHOW_DAY, SHOW_TIME, URL, Visit
+from tests.hostile.sale import (
+    ADMINS,
+    ANSWERS,
+    BUYERS,
+    KEY,
+    SEATS,
+    SEED,
+    SHOW_DAY,
+    SHOW_TIME,
+    URL,
+    Visit,
+    put_on_sale,
+)
 
 PUT_IN: Final = 0.8
 """In so many of the requests."""
+
+VISITS: Final = 10
+"""Begin together: they wait for the timer together."""
 
 POSITIONS_MAX: Final = 3
 """Beyond the log's end a read waits for two seconds: a few such waits show as much as many."""
@@ -57,7 +72,8 @@ class Attack:
     def visit(self) -> Visit:
         """The visit under way."""
         if not self.visits:
-            self.visits = Visit.begin(self.client, 10)
+            put_on_sale(os.environ[URL], os.environ[KEY])  # an attack may have closed it
+            self.visits = Visit.begin(self.client, VISITS)
         return self.visits[-1]
 
     def learn(self, method: str, path: str, status: int, body: Any) -> None:

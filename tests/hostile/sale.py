@@ -26,23 +26,26 @@ LOOK_EVERY_S: Final = 0.02
 
 
 def put_on_sale(url: str, admin_key: str) -> None:
-    """Announce both concerts, with one performance each, and open their sales, unless that was done."""
+    """Announce both concerts, with one performance each, and open their sales, where that is not so."""
     headers = {"Authorization": f"Bearer {admin_key}"}
     with httpx.Client(base_url=f"{url}/api/v1/admin", headers=headers, timeout=WITHIN_S) as admin:
         for code in (BUYERS, ADMINS):
             policy = {
                 "max_active": None, "admit_up_to_seats_left": False, "max_seats_per_user": 1_000,
-                "active_ttl_s": 86_400, "hold_ttl_s": 86_400, "abandon_waiting_after_s": None,
+                "admit_per_interval": None, "max_waiting": 1_000_000, "abandon_waiting_after_s": None,
+                "active_ttl_s": 86_400, "hold_ttl_s": 86_400,
             }  # fmt: skip
             announced = {"code": code, "title": code, "category": "CONCERT", "venue": "V", "policy": policy}
             plan = [{"first": 1, "last": SEATS, "type": "STANDARD", "price": PRICE}]
             scheduled = {"date": SHOW_DAY, "start_time": SHOW_TIME, "seats": plan}
-            for path, body in (
-                ("/concerts", announced),
-                (f"/concerts/{code}/performances", scheduled),
-                (f"/concerts/{code}/sales/open", None),
+            for method, path, body in (
+                ("POST", "/concerts", announced),
+                ("POST", f"/concerts/{code}/performances", scheduled),
+                ("PATCH", f"/concerts/{code}/policy", policy),
+                ("POST", f"/concerts/{code}/sales/open", None),
+                ("POST", f"/concerts/{code}/queue/resume", None),
             ):
-                answer = admin.post(path, json=body)
+                answer = admin.request(method, path, json=body)
                 assert answer.is_success or answer.status_code == HTTPStatus.CONFLICT, answer.text
 
 
