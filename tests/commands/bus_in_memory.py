@@ -124,7 +124,7 @@ class TroubledAppend:
 class RunningBus:
     """A bus that runs until the end of the context, and what it tells its observer."""
 
-    def __init__(self, log: TroubledLog | None = None) -> None:
+    def __init__(self, log: TroubledLog | None = None, rules: ServiceRules | None = None) -> None:
         self.log = log or TroubledLog()
         self.appends: list[tuple[int, int]] = []
         """How many commands and events each batch had."""
@@ -133,7 +133,7 @@ class RunningBus:
         self.outcomes: list[tuple[Command, Any]] = []
         """What was told of each command."""
         self.conflicts = 0
-        self.bus = CommandBus(self.log, self, ServiceRules())
+        self.bus = CommandBus(self.log, self, rules or ServiceRules())
         self.running: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:

@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from aggregates.errors import DomainError, InsufficientBalance, PaymentNotFound, RefundNotAllowed
+from aggregates.errors import (
+    DomainError,
+    InsufficientBalance,
+    PaymentNotFound,
+    RefundNotAllowed,
+    ReservationNotFound,
+)
 from aggregates.ids import StartTime
 from commands.charge_wallet import ChargeWallet
 from commands.command import Command
@@ -25,6 +31,7 @@ from commands.run_sale import (
     ResumeQueue,
 )
 from commands.table import HANDLERS
+from commands.unit_of_work import ServiceRules
 from tests.aggregates.given import ANN, BEN, CODE, at, reservation_of, token_of
 from tests.commands.bus_in_memory import RunningBus, TroubledLog, in_no_time
 from tests.commands.steps import (
@@ -35,6 +42,7 @@ from tests.commands.steps import (
     announce,
     expire,
     inside,
+    join,
     leave,
     let_in,
     on_sale,
@@ -156,11 +164,19 @@ async def test_what_a_request_leaves_out_is_found_in_what_is_remembered() -> Non
 
 
 @in_no_time
+async def test_where_charging_needs_a_token_that_is_read_ahead_too() -> None:
+    async with RunningBus(rules=ServiceRules(wallet_needs_token=True)) as service:
+        await service.done(on_sale(), [OpenWallet(ANN, None), join(ANN), let_in((1, ANN))])
+        await ask(service, ChargeWallet(ANN, 1, visit_of(ANN)), None, reads=1)
+
+
+@in_no_time
 async def test_what_was_refused_is_refused_again_by_what_is_remembered() -> None:
     async with RunningBus() as service:
         await service.done(on_sale(), inside(ANN), reserve(ANN, 7))
         for command, error in (
             (refund(ANN), PaymentNotFound),
+            (pay(ANN, reservation_id=reservation_of(BEN)), ReservationNotFound),
             (pay(ANN), InsufficientBalance),
             (refund(ANN), RefundNotAllowed),
         ):
