@@ -2,11 +2,14 @@
 
 import os
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 pytest_plugins = ["pytester", "tests.live_sale", "tests.postgres_fixtures", "tests.skipped_tests"]
 
 # No deadline per example: it would measure the machine, and two cores are often busy.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
+settings.register_profile("mutants", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") == "true" else "default")
+)
