@@ -190,6 +190,7 @@ class Board:
         while True:
             try:
                 async with await self._connect() as connection:
+                    await _require_the_same_log(connection)
                     self._start_over()
                     while True:
                         async with asyncio.timeout(REFRESH_TIMEOUT_S):
@@ -356,9 +357,6 @@ class Board:
         )
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
-        cursor = await connection.execute(HAS_MOVED)
-        if await cursor.fetchone() != (False,):
-            raise LogReplaced
         return connection
 
     async def _refresh(self, connection: AsyncConnection[Any]) -> None:
@@ -497,6 +495,12 @@ class Board:
 
     def _line(self, code: ConcertCode) -> Line:
         return self._lines.setdefault(code, Line(code))
+
+
+async def _require_the_same_log(connection: AsyncConnection[Any]) -> None:
+    cursor = await connection.execute(HAS_MOVED)
+    if await cursor.fetchone() != (False,):
+        raise LogReplaced
 
 
 def _status(token: TokenFound, now: datetime) -> TokenStatus:

@@ -273,13 +273,14 @@ class PostgresEventLog:
             application_name="ticketing-append",
         )
         await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        return connection
+
+    async def _require_the_same_log(self, connection: AsyncConnection[Row]) -> None:
         cursor = await connection.execute(EPOCH)
         ((has_moved, epoch),) = await cursor.fetchall()
         self._epoch = self._epoch or epoch
         if has_moved or epoch != self._epoch:
-            connection.pgconn.finish()
             raise LogReplaced
-        return connection
 
     @asynccontextmanager
     async def _connected(self, deadline: float) -> AsyncIterator[AsyncConnection[Row]]:
@@ -288,6 +289,7 @@ class PostgresEventLog:
             if self._connection is None or self._connection.closed:
                 async with asyncio.timeout_at(deadline):
                     self._connection = await self._connect()
+                    await self._require_the_same_log(self._connection)
             with _cut_at(deadline, self._connection):
                 yield self._connection
             self._in_reach = True

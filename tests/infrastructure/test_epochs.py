@@ -15,15 +15,23 @@ from aggregates.errors import TokenInvalid, TokenLost
 from aggregates.ids import UserId
 from commands.charge_wallet import ChargeWallet
 from commands.errors import StoreUnavailable
-from commands.ports import LogReplaced
+from commands.ports import LogReplaced, Wanted
 from infrastructure import schema
 from infrastructure.epochs import Epoch, Epochs, settle
+from infrastructure.event_log import PostgresEventLog
 from projections.registry import PROJECTIONS
 from tests.aggregates.given import ANN
-from tests.asynchronous import asynchronous
+from tests.asynchronous import asynchronous, until
 from tests.commands.steps import registered
+from tests.infrastructure.event_log_contract import soon
 from tests.infrastructure.running_bus import RunningBus
 from tests.live_sale import LiveSale
+
+APPENDING_SESSIONS: LiteralString = """
+    SELECT count(*)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'ticketing-append'
+"""
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST, SECOND, THIRD, FOREIGN = (UUID(int=number) for number in range(1, 5))
@@ -231,6 +239,19 @@ async def test_nothing_is_decided_in_another_epoch_than_the_process_began_in(dsn
         await service.done(registered(ANN))
         settle(dsn, restored=True)
         await refused_by(service)
+
+
+@asynchronous
+async def test_a_connection_that_cannot_tell_its_epoch_is_closed(dsn: str) -> None:
+    event_log = PostgresEventLog(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER FUNCTION ticketing.log_has_moved RENAME TO elsewhere")
+        with pytest.raises(psycopg.errors.UndefinedFunction):
+            await event_log.begin(Wanted([]), soon())
+        await until(lambda: connection.execute(APPENDING_SESSIONS).fetchone() == (0,))
+        connection.execute("ALTER FUNCTION ticketing.elsewhere RENAME TO log_has_moved")
+    await (await event_log.begin(Wanted([]), soon())).give_up()
+    event_log.lose()
 
 
 async def refused_by(service: RunningBus) -> None:
