@@ -135,7 +135,13 @@ def test_a_token_with_other_claims_is_refused() -> None:
     whole = msgspec.to_builtins(CLAIMS)
     for name in whole.keys() - {"epoch"}:
         refused(foreign({other: value for other, value in whole.items() if other != name}))
-    for wrong in ({"sub": "ann"}, {"queue_number": "1"}, {"queue_number": 1.5}, {"concert": None}, {"epoch": 1}):
+    for wrong in (
+        {"sub": "ann"},
+        {"queue_number": "1"},
+        {"queue_number": 1.5},
+        {"concert": None},
+        {"epoch": 1},
+    ):
         refused(foreign({**whole, **wrong}))
     assert SIGNER.verify(foreign({**whole, "more": 1})) == CLAIMS
 
