@@ -14,6 +14,7 @@ from commands.bus import Answer, CommandBus
 from commands.command import Command
 from commands.ports import (
     Append,
+    BrokenHistory,
     Known,
     LogReplaced,
     LogUnavailable,
@@ -37,6 +38,8 @@ class Trouble(Enum):
     """When it begins, or looks an append up."""
     REPLACED = auto()
     """Likewise: it is no longer the log that it was."""
+    BROKEN = auto()
+    """Likewise: it holds an event that cannot be read."""
     LOCKED = auto()
     """Somebody else keeps the append lock, for longer than anybody looks."""
     CONFLICT = auto()
@@ -216,6 +219,8 @@ def _be_there(trouble: Trouble | None) -> None:
             raise LogUnavailable
         case Trouble.REPLACED:
             raise LogReplaced
+        case Trouble.BROKEN:
+            raise BrokenHistory
         case _:
             pass
 

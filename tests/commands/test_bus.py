@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.typing import EventDict
 
-from aggregates import concert, wallet
+from aggregates import concert, queue, wallet
 from aggregates.errors import UserNotFound
 from aggregates.ids import UserId
 from aggregates.wallet import WalletCharged
@@ -25,8 +25,8 @@ from commands.bus import (
 )
 from commands.charge_wallet import ChargeWallet, WalletChargedResult
 from commands.command import Command, Handler
-from commands.errors import Overloaded, StoreUnavailable, TryAgain
-from commands.ports import LogReplaced, Wanted
+from commands.errors import HistoryUnreadable, Overloaded, StoreUnavailable, TryAgain
+from commands.ports import BrokenHistory, LogReplaced, Wanted
 from commands.run_sale import CloseSales
 from commands.table import HANDLERS
 from commands.unit_of_work import UnitOfWork
@@ -103,6 +103,16 @@ async def test_an_event_names_its_command_and_the_request_that_sent_it() -> None
 
 
 @in_no_time
+async def test_a_merged_event_names_the_batch_and_each_batch_has_a_name_of_its_own() -> None:
+    async with RunningBus() as service:
+        await service.done(on_sale(), waiting(ANN), waiting(BEN))
+        merged = [event for event in service.log.log.events if event.stream == queue.stream(CODE).name]
+        named = [event.command_id for event in service.log.log.events]
+        assert all(isinstance(event.command_id, UUID) for event in merged)
+        assert [named.count(event.command_id) for event in merged] == [1] * len(merged)
+
+
+@in_no_time
 async def test_q1_what_a_batch_did_not_get_to_keeps_its_place_before_later_arrivals() -> None:
     async with RunningBus() as service:
         await service.done(on_sale(), registered(ANN))
@@ -116,6 +126,7 @@ async def test_i1_a_repeat_holds_at_the_position_of_the_first_answer() -> None:
     async with RunningBus() as service:
         await service.done(registered(ANN))
         first, other, again = await service.ask(keyed(CHARGE), MORE, keyed(CHARGE))
+        await service.done(CHARGE)
         (later,) = await service.ask(keyed(CHARGE))
         assert [answer.recorded for answer in (first, again, later)] == [first.recorded] * 3
         assert (other.recorded, again.outcome, later.outcome) == (None, None, None)
@@ -200,6 +211,7 @@ async def test_a_bus_that_is_cut_off_leaves_nobody_waiting(monkeypatch: pytest.M
         assert [answer.outcome.retry_after_s for answer in answers] == [None, 1, 1]
         assert [answer.position for answer in answers] == [0, 0, 0]
         assert isinstance((await service.execute(CHARGE)).outcome, Overloaded)
+        assert service.running.cancelled()
     assert balance_of(service) == 0
 
 
@@ -444,6 +456,24 @@ async def test_a_defect_on_the_way_to_the_log_meets_only_the_command_that_caused
     assert [entry["event"] for entry in logs] == ["batch_failed"] * len(logs)
     assert [entry["commands"] for entry in logs][:2] == [11, 5 + 1], "the half with it, then what was left"
     assert all(entry["exc_info"] for entry in logs)
+
+
+@in_no_time
+async def test_what_cannot_be_read_is_told_and_logged_and_keeps_nobody_else_waiting(
+    logs: Sequence[EventDict],
+) -> None:
+    async with RunningBus() as service:
+        await service.done(registered(ANN))
+        service.log.begin_troubles += [Trouble.BROKEN] * 2
+        broken, charged = await service.ask(CHARGE, MORE)
+        assert isinstance(broken.outcome, HistoryUnreadable)
+        assert broken.position == 0
+        assert balances([charged]) == [7]
+    assert [(entry["event"], entry["log_level"], entry["commands"]) for entry in logs] == [
+        ("history_broken", "error", 2),
+        ("history_broken", "error", 1),
+    ]
+    assert [entry["reason"] for entry in logs] == [str(BrokenHistory())] * 2
 
 
 @in_no_time
