@@ -155,7 +155,7 @@ def _operation_id(operation: Operation) -> str:
 def _link(responses: Mapping[str, Any], operation: Operation, operations: Sequence[Operation]) -> None:
     """Say to which calls of the same caller an answer leads that tells of something new."""
     for status in {HTTPStatus.CREATED, HTTPStatus.ACCEPTED} & operation.answers.keys():
-        fields = operation.answers[status].__struct_fields__
+        fields: tuple[str, ...] = operation.answers[status].__struct_fields__
         told = {NAMES_IN_PATHS.get(name, name): name for name in fields}
         responses[str(status)]["links"] = {
             _operation_id(follower): _linked(follower, told)

@@ -21,7 +21,7 @@ Whatever a rebuild that was killed leaves behind, the next one removes.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from types import TracebackType
@@ -270,7 +270,7 @@ def old_of(projection: Projection[Any]) -> Projection[Any]:
 
 
 @contextmanager
-def _claimed(dsn: str, projections: Sequence[Projection[Any]]) -> Iterator[Connection[Any]]:
+def _claimed(dsn: str, projections: Sequence[Projection[Any]]) -> Generator[Connection[Any]]:
     """Have these projections to ourselves, but for those who read and project them. Raises RebuildError."""
     with psycopg.connect(
         dsn,

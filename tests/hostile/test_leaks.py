@@ -115,6 +115,6 @@ def test_no_statement_tells(whole_service: RunningService, secrets: Mapping[str,
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname LIKE 'ticketing%'"
         ).fetchall()
         for (table,) in tables:
-            rows = connection.execute(f"SELECT t::text FROM {table} t").fetchall()  # noqa: S608 (a table's name)
+            rows = connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()  # noqa: S608 (its name)
             expected = ["name"] if table == "ticketing.users" else []
             assert found_in(str(rows), secrets) == expected, table

@@ -258,7 +258,7 @@ def test_a_failure_of_the_store_or_of_a_statement_parks_nothing(dsn: str, failin
     class BrokenProjection(Projection[Any]):
         __slots__ = ()
 
-        async def apply(self, connection: Any, _events: Sequence[RecordedEvent]) -> None:
+        async def apply(self, connection: Any, events: Sequence[RecordedEvent]) -> None:  # noqa: ARG002 (none gets so far)
             await connection.execute(failing)
 
     broken = BrokenProjection(*named("concerts"))

@@ -96,7 +96,7 @@ def change_policy(append: Append, code: str, changes: Mapping[str, Any]) -> Resu
     concert = concert_of(append, code)
     for name, value in changes.items():
         too_small = name in SMALLEST and value is not None and value < SMALLEST[name]
-        if name not in concert.policy or too_small or (name in LARGEST and value > LARGEST[name]):
+        if name not in concert.policy or too_small or (name in LARGEST and (value or 0) > LARGEST[name]):
             refuse("VALIDATION_FAILED")
     policy = {**concert.policy, **{name: _read(name, value) for name, value in changes.items()}}
     if policy != concert.policy:
