@@ -44,7 +44,7 @@ class StillFails(Exception):
         self.reason = reason
 
 
-class _CannotBeRead(Exception):
+class CannotBeRead(Exception):
     """What the log holds at the position is no event that this version knows."""
 
 
@@ -118,5 +118,5 @@ async def _first_parked(
 
 def _readable(recorded: RecordedEvent) -> RecordedEvent:
     if isinstance(recorded.event, Unreadable):
-        raise _CannotBeRead(recorded.event.error)
+        raise CannotBeRead(recorded.event.error)
     return recorded
