@@ -17,7 +17,7 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
 from mutmut.utils.format_utils import mangled_name_from_mutant_name
 
-SURVIVED, KILLED, UNTESTED = 0, 1, 33
+SURVIVED, KILLED, BROKE_DOWN, UNTESTED = 0, 1, 3, 33
 """As mutmut has them; beyond its CPU time a process ends by a signal, which mutmut calls a timeout."""
 
 NO_MUTANT = ""
@@ -89,7 +89,14 @@ class Forking:
         if pid:
             self._running[pid] = mutant
         else:
-            os._exit(self._test(mutant, tests))
+            self._be(mutant, tests)
+
+    def _be(self, mutant: str, tests: Sequence[pytest.Item]) -> None:
+        exit_code = BROKE_DOWN
+        try:
+            exit_code = self._test(mutant, tests)
+        finally:
+            os._exit(exit_code)  # whatever happened: the end of pytest is not this process's to bring about
 
     def _test(self, mutant: str, tests: Sequence[pytest.Item]) -> int:
         wanted_s = math.ceil(CPU_TIMES_MAX * sum(self._took_s[item] for item in tests))
