@@ -219,6 +219,11 @@ def test_a_plan_with_a_gap_or_an_overlap_is_refused(
         outcome.then_refused_for("seats")
 
 
+def test_a_block_that_ends_before_it_begins_is_refused() -> None:
+    nothing = SeatBlock(first=21, last=20, type="VIP", price=250_000)
+    given(CONCERT, announced()).when(schedule, seats=[STALLS, nothing]).then_refused_for("seats")
+
+
 def test_a_plan_without_seats_is_refused() -> None:
     given(CONCERT, announced()).when(schedule, seats=[]).then_refused_for("seats")
 
