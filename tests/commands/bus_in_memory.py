@@ -6,12 +6,8 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum, auto
-from types import TracebackType
-from typing import Any, ParamSpec, Self
-from uuid import UUID
+from typing import Any, ParamSpec
 
-from commands.bus import Answer, CommandBus
-from commands.command import Command
 from commands.ports import (
     Append,
     BrokenHistory,
@@ -26,7 +22,7 @@ from commands.ports import (
 from commands.unit_of_work import ServiceRules
 from infrastructure.in_memory_log import InMemoryEventLog
 from tests.aggregates.given import at
-from tests.commands.sale import WithKey
+from tests.commands import running_bus
 
 P = ParamSpec("P")
 
@@ -124,62 +120,11 @@ class TroubledAppend:
         await self._append.give_up()
 
 
-class RunningBus:
-    """A bus that runs until the end of the context, and what it tells its observer."""
+class RunningBus(running_bus.RunningBus[TroubledLog]):
+    """A bus on a log in memory."""
 
     def __init__(self, log: TroubledLog | None = None, rules: ServiceRules | None = None) -> None:
-        self.log = log or TroubledLog()
-        self.appends: list[tuple[int, int]] = []
-        """How many commands and events each batch had."""
-        self.seconds: list[float] = []
-        """How long each took."""
-        self.outcomes: list[tuple[Command, Any]] = []
-        """What was told of each command."""
-        self.conflicts = 0
-        self.bus = CommandBus(self.log, self, rules or ServiceRules())
-        self.running: asyncio.Task[None]
-
-    async def __aenter__(self) -> Self:
-        self.running = asyncio.create_task(self.bus.run())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bus.close()
-        await asyncio.wait([self.running])
-
-    async def ask(self, *commands: Command | WithKey) -> Sequence[Answer]:
-        """Let these commands wait in line together."""
-        return await asyncio.gather(*(self.execute(command) for command in commands))
-
-    async def done(self, *steps: Any) -> None:
-        """Do these things one after another; none of them is refused."""
-        for step in steps:
-            if isinstance(step, Command):
-                answer = await self.execute(step)
-                assert not isinstance(answer.outcome, Exception), (step, answer.outcome)
-            else:
-                await self.done(*step)
-
-    async def execute(self, command: Command | WithKey, *, causation_id: UUID | None = None) -> Answer:
-        """Ask for one thing."""
-        if isinstance(command, Command):
-            return await self.bus.execute(command, causation_id=causation_id)
-        return await self.bus.execute(command.command, causation_id=causation_id, keyed=command.keyed)
-
-    def decided(self, command: Command, outcome: Any) -> None:
-        """See `commands.bus.BusObserver`."""
-        self.outcomes.append((command, outcome))
-
-    def appended(self, commands: int, events: int, seconds: float) -> None:
-        """See `commands.bus.BusObserver`."""
-        self.appends.append((commands, events))
-        self.seconds.append(seconds)
-
-    def conflicted(self) -> None:
-        """See `commands.bus.BusObserver`."""
-        self.conflicts += 1
+        super().__init__(log or TroubledLog(), rules)
 
 
 def in_no_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

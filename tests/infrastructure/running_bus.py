@@ -1,21 +1,17 @@
 """A command bus at work on a real log, as every API process has one, and what the log then holds."""
 
-import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import psycopg
 
 from aggregates.event import RecordedEvent
-from commands.bus import Answer, CommandBus
-from commands.command import Command
 from commands.ports import Append, Known, NewEvent, Wanted, Writes
-from commands.unit_of_work import ServiceRules
 from infrastructure import codec
 from infrastructure.event_log import APPEND_LOCK, PostgresEventLog
-from tests.commands.sale import WithKey
+from tests.commands import running_bus
 
 LOG: LiteralString = """
     SELECT notification_id, originator_version, topic, state
@@ -41,59 +37,6 @@ END_WRITERS: LiteralString = """
     FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'ticketing-append'
 """
-
-
-class RunningBus:
-    """A bus that runs until the end of the context, and counts what it does."""
-
-    def __init__(self, event_log: "str | Meddler") -> None:
-        self.log = PostgresEventLog(event_log) if isinstance(event_log, str) else event_log
-        self.appends: list[int] = []
-        """How many events each batch appended."""
-        self.conflicts = 0
-        self.bus = CommandBus(self.log, self, ServiceRules())
-        self.running: asyncio.Task[None]
-
-    async def __aenter__(self) -> Self:
-        self.running = asyncio.create_task(self.bus.run())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bus.close()
-        await asyncio.wait([self.running])
-        self.log.lose()
-
-    async def ask(self, *commands: Command | WithKey) -> Sequence[Answer]:
-        """Let these commands wait in line together."""
-        return await asyncio.gather(*(self.execute(command) for command in commands))
-
-    async def done(self, *steps: Any) -> None:
-        """Do these things one after another; none of them is refused."""
-        for step in steps:
-            if isinstance(step, Command):
-                answer = await self.execute(step)
-                assert not isinstance(answer.outcome, Exception), (step, answer.outcome)
-            else:
-                await self.done(*step)
-
-    async def execute(self, command: Command | WithKey) -> Answer:
-        """Ask for one thing."""
-        if isinstance(command, Command):
-            return await self.bus.execute(command)
-        return await self.bus.execute(command.command, keyed=command.keyed)
-
-    def decided(self, command: Command, outcome: Any) -> None:
-        """See `commands.bus.BusObserver`."""
-
-    def appended(self, commands: int, events: int, seconds: float) -> None:  # noqa: ARG002 (the port's)
-        """See `commands.bus.BusObserver`."""
-        self.appends.append(events)
-
-    def conflicted(self) -> None:
-        """See `commands.bus.BusObserver`."""
-        self.conflicts += 1
 
 
 class Meddler:
@@ -179,6 +122,19 @@ class Held:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._connection.close()
+
+
+class RunningBus(running_bus.RunningBus[PostgresEventLog | Meddler]):
+    """A bus on a real log."""
+
+    def __init__(self, event_log: str | Meddler) -> None:
+        super().__init__(PostgresEventLog(event_log) if isinstance(event_log, str) else event_log)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        self.log.lose()
 
 
 def somebody_waits(dsn: str, kind: str = "advisory") -> bool:
