@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import IO, LiteralString
+from typing import IO, Any, LiteralString
 
 import psycopg
 import pytest
@@ -171,6 +171,13 @@ def databases() -> Iterator[Databases]:
 def dsn(databases: Databases) -> str:
     """A database with the whole schema, and nothing in it."""
     return databases.take()
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to that database, each statement a transaction."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture

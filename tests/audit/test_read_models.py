@@ -52,12 +52,6 @@ def projected(dsn: str) -> str:
     return dsn
 
 
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
-
-
 def differences(dsn: str) -> list[Difference]:
     found: list[Difference] = []
     report = audit.run(dsn, on_difference=found.append)

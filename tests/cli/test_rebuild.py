@@ -6,7 +6,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import structlog
 from psycopg import Connection
@@ -52,12 +51,6 @@ def projected(dsn: str) -> str:
     store(dsn, a_sale_of_all_kinds().rows())
     project(dsn)
     return dsn
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 def run(*arguments: str, **environment: str) -> Result:

@@ -1,7 +1,7 @@
 """The log as a feed: everything, once, in order, in whole appends, also beside writers that take no lock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import Any, LiteralString, TypeVar
 
@@ -26,12 +26,6 @@ END_FEEDS: LiteralString = """
     FROM pg_stat_activity
     WHERE application_name = 'ticketing-feed' AND datname = current_database()
 """
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -68,12 +68,6 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[Mapping[str, Any]
         yield logs
 
 
-@pytest.fixture
-def connection(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
-
-
 def a_sale() -> Sequence[RecordedEvent]:
     """Ann takes seat 7 and pays; Ben takes seat 8, gives it back, and takes it again."""
     sale = Sale()

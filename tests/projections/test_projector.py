@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import product
@@ -47,12 +47,6 @@ def sold_out() -> Sequence[RecordedEvent]:
     for number, buyer in enumerate(PEOPLE, start=1):
         sale.done(let_in((number, buyer)), reserve(buyer, number), pay(buyer))
     return sale.log.events
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture

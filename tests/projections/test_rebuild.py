@@ -1,7 +1,7 @@
 """A rebuild: what it puts in place, what it leaves alone, and who waits for whom."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -56,12 +56,6 @@ PARK = """
     FROM ticketing.ticketing_events
     WHERE notification_id = %s
 """
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 import asyncio
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, count
 from threading import Event
 from typing import Any
 from uuid import UUID
 
-import psycopg
-import pytest
 from psycopg import Connection, IsolationLevel
 
 from aggregates.ids import UserId
@@ -126,12 +124,6 @@ def test_reads_never_stop_and_never_run_backwards(dsn: str) -> None:
         for one in working:
             one.result()
     project(dsn)
-
-
-@pytest.fixture
-def connection(dsn: str) -> Iterator[Connection[Any]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
 
 
 def test_a_rebuild_that_is_killed_anywhere_leaves_the_one_that_is_read_alone(
