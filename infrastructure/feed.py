@@ -18,6 +18,9 @@ APPEND_LOOK_S, APPEND_LOOKS_MAX = 0.002, 50
 CONNECT_TIMEOUT_S = 3
 
 Row = tuple[Any, ...]
+"""An event as it is stored: its position, its version, its topic and its state."""
+
+STATE = 3
 
 READ: LiteralString = """
     SELECT notification_id, originator_version, topic, state
@@ -63,7 +66,11 @@ class PostgresFeed:
         self._connection: AsyncConnection[Row] | None = None
 
     async def read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
-        """Return up to `limit` events that follow `after`: whole appends, if more than one fits.
+        """Return up to `limit` events that follow `after`: whole appends, if more than one fits."""
+        return await self._decoded(await self.read_rows(after, limit))
+
+    async def read_rows(self, after: int, limit: int) -> Sequence[Row]:
+        """Return up to `limit` events that follow `after` as they are stored, likewise.
 
         A position that is missing may be one that an append still under way has taken. What stands behind it
         is returned when no such append is left: so nothing is missed of writers that take no lock, either.
@@ -76,8 +83,7 @@ class PostgresFeed:
                 rows = [row for row in await self._fetch(READ, after, limit) if row[0] <= seen_until]
             else:
                 rows, cut = _before_gap(after, rows), True
-        events = await self._decoded(rows)
-        return _whole_appends(events) if events and cut else events
+        return _whole_appends(rows) if cut else rows
 
     async def read_at(self, positions: Sequence[int]) -> Sequence[RecordedEvent]:
         """Return the events at these positions, in order."""
@@ -163,10 +169,17 @@ def _before_gap(after: int, rows: Sequence[Row]) -> Sequence[Row]:
     return [row for position, row in enumerate(rows, start=after + 1) if row[0] == position]
 
 
-def _whole_appends(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Leave out the last append, which may go on behind the last event, unless it is all there is."""
-    last: datetime = events[-1].recorded_at
-    end = len(events)
-    while end and events[end - 1].recorded_at == last:
-        end -= 1
-    return events[:end] or events
+def _whole_appends(rows: Sequence[Row]) -> Sequence[Row]:
+    """Leave out the last append, which may go on behind the last event, unless it is all there is.
+
+    What cannot be read counts as part of the append before it.
+    """
+    last: datetime | None = None
+    end = len(rows)
+    for index in reversed(range(len(rows))):
+        form = codec.find_form(rows[index][STATE])
+        if form is not None and form.recorded_at != (last or form.recorded_at):
+            break
+        if form is not None:
+            last, end = form.recorded_at, index
+    return rows[:end] or rows

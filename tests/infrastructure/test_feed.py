@@ -28,6 +28,21 @@ END_FEEDS: LiteralString = """
 """
 
 
+UNKNOWN_TOPIC: LiteralString = """
+    UPDATE ticketing.ticketing_events SET topic = 'seat.painted' WHERE notification_id = %s
+"""
+
+WRONG_PAYLOAD: LiteralString = """
+    UPDATE ticketing.ticketing_events
+    SET state = convert_to(replace(convert_from(state, 'UTF8'), '"user_id"', '"whose"'), 'UTF8')
+    WHERE notification_id = %s
+"""
+
+NO_EVENT: LiteralString = """
+    UPDATE ticketing.ticketing_events SET state = 'nothing' WHERE notification_id = %s
+"""
+
+
 @pytest.fixture
 def events() -> Sequence[RecordedEvent]:
     """A short history; its last append is a payment, of seven events."""
@@ -94,6 +109,15 @@ def test_an_append_that_is_longer_than_the_limit_comes_in_parts(
 
     assert events[-7].recorded_at == events[-1].recorded_at
     assert read_once(dsn, len(events) - 7, 4) == events[-7:-3]
+
+
+def test_what_cannot_be_read_goes_with_the_append_before_it(
+    dsn: str, connection: psycopg.Connection[Any], events: Sequence[RecordedEvent]
+) -> None:
+    write_log(connection, events)
+    connection.execute(NO_EVENT, [len(events) - 1])
+
+    assert read_once(dsn, 0, len(events) - 1) == events[:-7], "all of the payment is left for later"
 
 
 def test_positions_that_were_rolled_back_are_passed_over(
@@ -183,21 +207,6 @@ def test_a_lost_connection_is_told_once_and_made_anew(
         return await following.read(0, 1_000)
 
     assert reading(dsn, read) == events
-
-
-UNKNOWN_TOPIC: LiteralString = """
-    UPDATE ticketing.ticketing_events SET topic = 'seat.painted' WHERE notification_id = %s
-"""
-
-WRONG_PAYLOAD: LiteralString = """
-    UPDATE ticketing.ticketing_events
-    SET state = convert_to(replace(convert_from(state, 'UTF8'), '"user_id"', '"whose"'), 'UTF8')
-    WHERE notification_id = %s
-"""
-
-NO_EVENT: LiteralString = """
-    UPDATE ticketing.ticketing_events SET state = 'nothing' WHERE notification_id = %s
-"""
 
 
 @pytest.mark.parametrize(
