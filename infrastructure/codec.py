@@ -74,6 +74,11 @@ def decode(
     )
 
 
+def decode_event(topic: str, payload: bytes, upcasts: Mapping[str, Upcast] = UPCASTS) -> Event:
+    """Read the payload of an event; raises like `decode`."""
+    return _event(topic, payload, upcasts)
+
+
 def meant_by(topic: str, upcasts: Mapping[str, Upcast] = UPCASTS) -> type[Event] | None:
     """Return the class of events with this topic, or with the one that took its place; None if unknown."""
     while topic not in EVENT_TYPES:
@@ -97,7 +102,7 @@ def find_form(state: bytes) -> StoredForm | None:
         return None
 
 
-def _event(topic: str, payload: msgspec.Raw, upcasts: Mapping[str, Upcast]) -> Event:
+def _event(topic: str, payload: bytes | msgspec.Raw, upcasts: Mapping[str, Upcast]) -> Event:
     decode_payload = _decode_payload.get(topic)
     if decode_payload is not None:
         return decode_payload(payload)

@@ -34,7 +34,13 @@ def write_log(connection: psycopg.Connection[Any], events: Sequence[RecordedEven
         cursor.executemany(
             INSERT,
             [
-                (stream_id(event.stream), event.version, event.event.topic, _state(event), event.position)
+                (
+                    stream_id(event.stream),
+                    event.version,
+                    event.event.topic,
+                    stored_state(event),
+                    event.position,
+                )
                 for event in events
             ],
         )
@@ -64,7 +70,8 @@ def _rows(connection: psycopg.Connection[Any], schema: str, table: str) -> Rows:
     return sorted(row for (row,) in connection.execute(query))
 
 
-def _state(event: RecordedEvent) -> bytes:
+def stored_state(event: RecordedEvent) -> bytes:
+    """Return the event as the log stores it, but for what has a column of its own."""
     form = codec.StoredForm(
         event.stream,
         event.partition_key,
