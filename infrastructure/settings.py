@@ -24,6 +24,7 @@ PREFIX = "TICKETING_"
 
 ADMIN_KEY = f"{PREFIX}ADMIN_KEY"
 TOKEN_SECRET = f"{PREFIX}TOKEN_SECRET"
+KAFKA_PASSWORD = f"{PREFIX}KAFKA_SASL_PASSWORD"
 
 TOKEN_SECRET_BYTES_MIN = 32
 """RFC 7518 (3.2): a key for HMAC-SHA-256 has at least as many bits as the hash."""
@@ -33,6 +34,20 @@ TOKEN_SECRETS_MAX = 2
 
 WON_MAX = 2**53 - 1
 """The largest integer that every JSON reader takes exactly (RFC 8259, 6)."""
+
+KAFKA_PARTITIONS_MAX = 1_000
+"""Each read model keeps a checkpoint for each of them."""
+
+KAFKA_REPLICATION_MAX = 32_767
+"""Kafka's protocol has 16 bits for it."""
+
+KAFKA_RETENTION_HOURS_MAX = 24 * 366 * 100
+
+KAFKA_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+
+KAFKA_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})")
+
+PORT_MAX = 65_535
 
 
 class SettingsError(Exception):
@@ -54,7 +69,7 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="the address at which the API listens")
-    port: int = Field(default=8000, ge=1, le=65_535, description="the port at which the API listens")
+    port: int = Field(default=8000, ge=1, le=PORT_MAX, description="the port at which the API listens")
     data_dir: Path = Field(
         default=Path(".ticketing"),
         description="the folder of the embedded PostgreSQL, generated secrets and logs",
@@ -99,6 +114,57 @@ class Settings(BaseSettings):
     wallet_needs_token: bool = Field(
         default=False, description="whether charging a wallet needs a live queue token"
     )
+    kafka: Annotated[tuple[str, ...], NoDecode] | None = Field(
+        default=None,
+        description="`host:port,…`: brokers of the Kafka that carries the log to the projections; unset: "
+        "they follow the log directly",
+    )
+    kafka_topic: str = Field(
+        default="ticketing.events",
+        description="the topic to which the log is published; `migrate` creates it",
+    )
+    kafka_partitions: int = Field(
+        default=6,
+        ge=1,
+        le=KAFKA_PARTITIONS_MAX,
+        description="how many partitions the topic has, and so how many projectors can share it; fixed by "
+        "the first `migrate`",
+    )
+    kafka_replication: int = Field(
+        default=-1,
+        ge=-1,
+        le=KAFKA_REPLICATION_MAX,
+        description="how many brokers keep the topic when it is created; -1: the cluster's default",
+    )
+    kafka_retention_hours: int = Field(
+        default=24,
+        ge=1,
+        le=KAFKA_RETENTION_HOURS_MAX,
+        description="how long the topic keeps an event when it is created; the log keeps all",
+    )
+    kafka_security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        default="plaintext",
+        description="how brokers are spoken to: `plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`",
+    )
+    kafka_sasl_mechanism: Literal["plain", "scram-sha-256", "scram-sha-512"] | None = Field(
+        default=None,
+        description="how to prove who we are, with `sasl_…`: `plain`, `scram-sha-256`, `scram-sha-512`",
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="who we are to the brokers")
+    kafka_sasl_password: SecretStr | None = Field(
+        default=None,
+        description="the password of that user; `up` gives it to the relay and the projector only",
+    )
+    kafka_tls_ca: FilePath | None = Field(
+        default=None,
+        description="the certificates (PEM) that vouch for the brokers, with `…ssl`; unset: the system's",
+    )
+    kafka_tls_cert: FilePath | None = Field(
+        default=None, description="the certificate chain (PEM) that we show to the brokers; needs the key"
+    )
+    kafka_tls_key: FilePath | None = Field(
+        default=None, description="the private key (PEM) of that certificate"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="the least severe messages that are logged: `debug`, `info`, `warning`, `error`",
@@ -131,6 +197,13 @@ class Settings(BaseSettings):
             )
         return [secret.get_secret_value().encode() for secret in self.token_secrets]
 
+    @property
+    def required_kafka(self) -> Sequence[str]:
+        """The brokers. Raises SettingsError without any."""
+        if self.kafka is None:
+            raise SettingsError(f"{PREFIX}KAFKA: missing; it names the brokers, as host:port,host:port")
+        return self.kafka
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, folder: Path) -> Path:
@@ -153,10 +226,10 @@ class Settings(BaseSettings):
             raise ValueError("must consist of printable ASCII characters without spaces")
         return key
 
-    @field_validator("token_secrets", mode="before")
+    @field_validator("token_secrets", "kafka", mode="before")
     @classmethod
-    def _split_at_commas(cls, secrets: Any) -> Any:
-        return [secret.strip() for secret in secrets.split(",")] if isinstance(secrets, str) else secrets
+    def _split_at_commas(cls, several: Any) -> Any:
+        return [one.strip() for one in several.split(",")] if isinstance(several, str) else several
 
     @field_validator("token_secrets")
     @classmethod
@@ -169,7 +242,33 @@ class Settings(BaseSettings):
             raise ValueError(f"each secret must have at least {TOKEN_SECRET_BYTES_MIN} bytes")
         return secrets
 
-    @field_validator("log_level", "log_format", "identity", "tls", mode="before")
+    @field_validator("kafka")
+    @classmethod
+    def _are_servers(cls, servers: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for server in servers or ():
+            found = KAFKA_SERVER.fullmatch(server)
+            if found is None or not 1 <= int(found[1]) <= PORT_MAX:
+                raise ValueError(f"must look like host:port,host:port, which {server!r} does not")
+        return servers
+
+    @field_validator("kafka_topic")
+    @classmethod
+    def _is_a_topic(cls, name: str) -> str:
+        if KAFKA_TOPIC.fullmatch(name) is None:
+            raise ValueError("must be at most 249 letters, digits, dots, hyphens and underscores")
+        return name
+
+    @field_validator("kafka_replication")
+    @classmethod
+    def _is_somewhere(cls, replication: int) -> int:
+        if replication == 0:
+            raise ValueError("must be 1 or more, or -1 for the cluster's default")
+        return replication
+
+    @field_validator(
+        "log_level", "log_format", "identity", "tls", "kafka_security_protocol", "kafka_sasl_mechanism",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _in_any_case(cls, word: Any) -> Any:
         return word.lower() if isinstance(word, str) else word
@@ -248,3 +347,8 @@ def _default(field: FieldInfo) -> str:
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """What a process gets to know that answers nobody: all but the admin key and what signs tokens."""
     return {name: value for name, value in environment.items() if name not in (ADMIN_KEY, TOKEN_SECRET)}
+
+
+def without_kafka_password(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process gets to know that has nothing to do with Kafka."""
+    return {name: value for name, value in environment.items() if name != KAFKA_PASSWORD}

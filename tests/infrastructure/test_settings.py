@@ -63,6 +63,7 @@ def test_secrets_never_show(load: Load) -> None:
         {
             "TICKETING_TOKEN_SECRET": f"{SECRET},{OLDER_SECRET}",
             "TICKETING_ADMIN_KEY": "very-private",
+            "TICKETING_KAFKA_SASL_PASSWORD": "very-private",
             "DATABASE_URL": "postgresql://ann:very-private@db/ticketing",
         }
     )
@@ -110,6 +111,29 @@ def test_secrets_never_show(load: Load) -> None:
             {"TICKETING_LOG_LEVEL": "loud"},
             "TICKETING_LOG_LEVEL: must be 'debug', 'info', 'warning' or 'error'",
         ),
+        ({"TICKETING_KAFKA": "kafka"}, "TICKETING_KAFKA: must look like host:port,host:port, which 'kafka'"),
+        ({"TICKETING_KAFKA": "one:9092,"}, "TICKETING_KAFKA: must look like host:port,host:port, which ''"),
+        ({"TICKETING_KAFKA": "one:0"}, "TICKETING_KAFKA: must look like host:port"),
+        ({"TICKETING_KAFKA": "one:65536"}, "TICKETING_KAFKA: must look like host:port"),
+        ({"TICKETING_KAFKA_TOPIC": "of events"}, "TICKETING_KAFKA_TOPIC: must be at most 249 letters"),
+        ({"TICKETING_KAFKA_TOPIC": ".."}, "TICKETING_KAFKA_TOPIC: must be at most 249 letters"),
+        ({"TICKETING_KAFKA_TOPIC": "t" * 250}, "TICKETING_KAFKA_TOPIC: must be at most 249 letters"),
+        (
+            {"TICKETING_KAFKA_PARTITIONS": "0"},
+            "TICKETING_KAFKA_PARTITIONS: must be greater than or equal to 1",
+        ),
+        ({"TICKETING_KAFKA_PARTITIONS": "1001"}, "TICKETING_KAFKA_PARTITIONS: must be less than or equal to"),
+        ({"TICKETING_KAFKA_REPLICATION": "0"}, "TICKETING_KAFKA_REPLICATION: must be 1 or more, or -1"),
+        (
+            {"TICKETING_KAFKA_RETENTION_HOURS": "0"},
+            "TICKETING_KAFKA_RETENTION_HOURS: must be greater than or",
+        ),
+        (
+            {"TICKETING_KAFKA_SECURITY_PROTOCOL": "tls"},
+            "TICKETING_KAFKA_SECURITY_PROTOCOL: must be 'plaintext'",
+        ),
+        ({"TICKETING_KAFKA_SASL_MECHANISM": "gssapi"}, "TICKETING_KAFKA_SASL_MECHANISM: must be 'plain', "),
+        ({"TICKETING_KAFKA_TLS_CA": "/nowhere.pem"}, "TICKETING_KAFKA_TLS_CA: does not point to a file"),
         ({"TICKETING_LOG_FORMAT": "xml"}, "TICKETING_LOG_FORMAT: must be 'text' or 'json'"),
     ],
 )
@@ -146,12 +170,19 @@ def test_on_loopback_the_api_needs_no_https(load: Load, host: str) -> None:
     assert load({"TICKETING_HOST": host}).host == host
 
 
+def test_brokers_stand_in_one_line(load: Load) -> None:
+    settings = load({"TICKETING_KAFKA": "one:9092, 192.0.2.7:9093,[2001:db8::7]:9094"})
+    assert settings.required_kafka == ("one:9092", "192.0.2.7:9093", "[2001:db8::7]:9094")
+
+
 def test_what_a_process_cannot_do_without_is_named(load: Load) -> None:
     settings = load({})
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: missing"):
         assert settings.required_database_url
     with pytest.raises(SettingsError, match=r"^TICKETING_TOKEN_SECRET: missing"):
         assert settings.required_token_secrets
+    with pytest.raises(SettingsError, match=r"^TICKETING_KAFKA: missing"):
+        assert settings.required_kafka
 
 
 def test_the_documentation_lists_every_setting_as_the_code_has_it() -> None:
