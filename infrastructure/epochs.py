@@ -72,6 +72,12 @@ FORGET_LOST: Sequence[LiteralString] = (
     "DELETE FROM ticketing.dead_letters WHERE position > %s",
 )
 
+LOWER_TOPIC: Sequence[LiteralString] = (
+    "UPDATE ticketing.topic SET position = least(position, %s)",
+    "UPDATE ticketing.topic_partitions SET last_position = least(last_position, %s)",
+)
+"""What was published of the lost part is passed over by whoever reads it."""
+
 CONTRADICTING_READ_MODELS: LiteralString = """
     SELECT projection, version
     FROM ticketing.projection_schemas AS made
@@ -174,7 +180,7 @@ def _begin(connection: Connection[TupleRow]) -> Epoch:
     (begun,) = cursor.fetchall()
     epoch = Epoch(*begun)
     connection.execute(MOVE_POSITIONS, [epoch.first_position])
-    for statement in FORGET_LOST:
+    for statement in (*FORGET_LOST, *LOWER_TOPIC):
         connection.execute(statement, [position])
     for projection, version in connection.execute(CONTRADICTING_READ_MODELS, [position]).fetchall():
         schema = Identifier(f"{projection}_v{version}")

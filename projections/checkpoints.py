@@ -1,11 +1,14 @@
-"""Checkpoints: up to which log position each projection has been applied.
+"""Checkpoints: up to which log position each projection has been applied, of each partition.
 
 Whoever applies events locks the checkpoints first and moves them in the same transaction, so every event is
 applied once, however many do it at the same time.
+
+A quiet partition's checkpoint stays at its last event. Where the topic says that nothing has followed since,
+the partition counts as applied as far as the topic has come (`ticketing.checkpoint_positions`).
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
@@ -15,6 +18,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 from psycopg.types.json import Json
 
+from projections.partitions import Positions
 from projections.projection import Projection
 
 LOCK_WAIT_S = 2.0
@@ -26,28 +30,45 @@ SILENT_S = 1.0
 LOCK_LOOK_S = 0.5
 """How often to look again, after that, whether the holder has gone silent."""
 
-PARTITION = 0
-"""The log itself is one partition."""
+HOLD_PARTITIONS: LiteralString = "LOCK TABLE ticketing.topic IN SHARE MODE"
+"""The log gets its partitions by a row there."""
 
 BEGIN: LiteralString = """
     INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position)
-    SELECT projection, version, partition, position
-    FROM json_to_recordset(%s) AS wanted (projection text, version int, partition int, position bigint)
+    SELECT projection, version, partition, 0
+    FROM json_to_recordset(%s) AS wanted (projection text, version int)
+    CROSS JOIN generate_series(0, coalesce((SELECT partitions FROM ticketing.topic), 1) - 1) AS partition
     ON CONFLICT DO NOTHING
 """
 
 PLACES: LiteralString = """
-    SELECT wanted.projection, coalesce(min(checkpoint.position), 0), coalesce(max(checkpoint.amended), 0)
+    SELECT wanted.projection, coalesce(reached.position, 0), coalesce(reached.amended, 0)
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
-    LEFT JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
-    GROUP BY wanted.projection
+    LEFT JOIN ticketing.read_model_positions AS reached USING (projection, version)
 """
 
+POSITIONS: LiteralString = """
+    SELECT projection, partition, position
+    FROM json_to_recordset(%s) AS wanted (projection text, version int)
+    JOIN ticketing.checkpoint_positions USING (projection, version)
+    ORDER BY projection, partition
+"""
+
+TOPIC_POSITION: LiteralString = "SELECT position FROM ticketing.topic"
+
 LOCK: LiteralString = """
-    SELECT checkpoint.projection, checkpoint.position, clock_timestamp()
-    FROM json_to_recordset(%s) AS wanted (projection text, version int, partition int)
-    JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version, partition)
-    ORDER BY checkpoint.projection
+    SELECT checkpoint.projection, checkpoint.partition,
+           CASE WHEN checkpoint.position >= published.last_position
+                THEN greatest(checkpoint.position, topic.position)
+                ELSE checkpoint.position
+           END,
+           clock_timestamp()
+    FROM json_to_recordset(%s) AS wanted (projection text, version int)
+    JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
+    LEFT JOIN ticketing.topic_partitions AS published USING (partition)
+    LEFT JOIN ticketing.topic ON true
+    WHERE %s::int[] IS NULL OR checkpoint.partition = ANY(%s)
+    ORDER BY checkpoint.projection, checkpoint.partition
     FOR UPDATE OF checkpoint
 """
 
@@ -72,7 +93,7 @@ MOVE: LiteralString = """
     SET position = moved.position
     FROM json_to_recordset(%s) AS moved (projection text, version int, partition int, position bigint)
     WHERE checkpoint.projection = moved.projection AND checkpoint.version = moved.version
-        AND checkpoint.partition = moved.partition
+        AND checkpoint.partition = moved.partition AND checkpoint.position < moved.position
 """
 
 END_SILENT_HOLDERS: LiteralString = """
@@ -90,7 +111,7 @@ log = structlog.get_logger(__name__)
 class Locked(NamedTuple):
     """Checkpoints that nobody else moves before the transaction ends."""
 
-    positions: Mapping[str, int]
+    positions: Mapping[str, Positions]
     """By the projection's name."""
     now: datetime
     """The database's clock."""
@@ -106,15 +127,27 @@ class Place(NamedTuple):
 
 
 async def begin(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
-    """Give each projection that has none a checkpoint before the first event."""
-    await connection.execute(BEGIN, [_rows(projections, position=0)])
+    """Give each projection that has none a checkpoint before the first event, of each partition."""
+    async with connection.transaction():
+        await connection.execute(HOLD_PARTITIONS)
+        await connection.execute(BEGIN, [_rows(projections)])
 
 
 async def positions(
     connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
-) -> Mapping[str, int]:
-    """Return up to which log position each of the projections has been applied, by its name."""
-    return {name: place.position for name, place in (await places(connection, projections)).items()}
+) -> Mapping[str, Positions]:
+    """Return up to which log position each partition has been applied, by the projection's name."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(POSITIONS, [_rows(projections)])
+    return _by_projection(await cursor.fetchall())
+
+
+async def topic_position(connection: AsyncConnection[Any]) -> int | None:
+    """Return how much of the log is on the topic; None where there is no topic."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(TOPIC_POSITION)
+    row = await cursor.fetchone()
+    return None if row is None else int(row[0])
 
 
 async def places(
@@ -129,13 +162,19 @@ async def places(
     return {name: Place(position, amended) for name, position, amended in await cursor.fetchall()}
 
 
-async def lock(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], dsn: str) -> Locked:
-    """Lock the checkpoints, in an order that is the same for all.
+async def lock(
+    connection: AsyncConnection[Any],
+    projections: Sequence[Projection[Any]],
+    dsn: str,
+    partitions: Iterable[int] | None = None,
+) -> Locked:
+    """Lock the checkpoints of these partitions, or of all, in an order that is the same for everyone.
 
     A holder that has gone silent is ended: a process can be stopped at any moment, and its locks outlive it.
     """
     cursor = connection.cursor(row_factory=tuple_row)
-    await cursor.execute(LOCK, [_rows(projections)])
+    wanted = None if partitions is None else list(partitions)
+    await cursor.execute(LOCK, [_rows(projections), wanted, wanted])
     parking = connection.cursor(row_factory=tuple_row)
     # A statement of its own: it sees what was parked by whoever held the lock before.
     await parking.execute(PARKING, [[projection.name for projection in projections]])
@@ -149,14 +188,19 @@ async def lock(connection: AsyncConnection[Any], projections: Sequence[Projectio
     finally:
         fetching.cancel()
     names = frozenset(name for (name,) in await parking.fetchall())
-    return Locked({name: position for name, position, _ in rows}, rows[0][2], names)
+    return Locked(_by_projection(row[:3] for row in rows), rows[0][3], names)
 
 
 async def move(
-    connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], position: int
+    connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], until: Positions
 ) -> None:
-    """Note that the projections have been applied up to `position`."""
-    await connection.execute(MOVE, [_rows(projections, position=position)])
+    """Note that the projections have been applied up to there, where they had not been."""
+    rows = [
+        {"projection": one.name, "version": one.version, "partition": partition, "position": position}
+        for one in projections
+        for partition, position in until.items()
+    ]
+    await connection.execute(MOVE, [Json(rows, msgspec.json.encode)])
 
 
 async def amend(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
@@ -171,9 +215,13 @@ async def _end_silent_holders(waiting_pid: int, dsn: str) -> None:
             log.warning("checkpoints_taken_back", sessions=ended)
 
 
-def _rows(projections: Sequence[Projection[Any]], position: int | None = None) -> Json:
-    rows = [
-        {"projection": one.name, "version": one.version, "partition": PARTITION, "position": position}
-        for one in projections
-    ]
+def _rows(projections: Sequence[Projection[Any]]) -> Json:
+    rows = [{"projection": one.name, "version": one.version} for one in projections]
     return Json(rows, msgspec.json.encode)
+
+
+def _by_projection(rows: Iterable[tuple[str, int, int]]) -> Mapping[str, Positions]:
+    found: dict[str, dict[int, int]] = {}
+    for name, partition, position in rows:
+        found.setdefault(name, {})[partition] = position
+    return found

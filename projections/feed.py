@@ -1,11 +1,13 @@
-"""Where projections get their events from: the log itself, or whatever carries it to them."""
+"""Where projections get their events from: the log itself, and a topic that carries it to them."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from aggregates.event import Event, RecordedEvent
 from aggregates.stream import stream_id
+from projections.partitions import Positions, partition_of
 
 POLL_MIN_S, POLL_MAX_S = 0.025, 0.050
 """How long to wait before looking again: after events came, and when none have come for a while.
@@ -59,6 +61,72 @@ class Feed(Protocol):
         ...
 
 
+class Reading(NamedTuple):
+    """Some events in the order of the log, and what is known with them of each partition that they are of.
+
+    They are all events of these partitions from `after`, which is excluded, to `until`, which is included.
+    """
+
+    events: Sequence[RecordedEvent]
+    after: Positions
+    until: Positions
+
+    def first(self, count: int) -> "Reading":
+        """Return the first so many events."""
+        end = self.events[count - 1].position
+        until = {one: max(self.after[one], min(position, end)) for one, position in self.until.items()}
+        return Reading(self.events[:count], self.after, until)
+
+    def following(self, first: "Reading") -> "Reading":
+        """Return what follows those first events."""
+        return Reading(self.events[len(first.events) :], first.until, self.until)
+
+    def connects_to(self, at: Positions) -> bool:
+        """Whether nothing lies between what has been applied and these events, of any of the partitions."""
+        return all(position <= at.get(one, -1) for one, position in self.after.items())
+
+    def advances(self, at: Positions) -> bool:
+        """Whether there is more in it than has been applied."""
+        return any(position > at[one] for one, position in self.until.items())
+
+    def beyond(self, at: Positions, partitions: int) -> Sequence[RecordedEvent]:
+        """Return the events that have not been applied: as a rule, all.
+
+        One of which not even the partition key can be read is taken for one of each partition. It cannot be
+        applied anyway, only set aside.
+        """
+        events = self.events[bisect_right(self.events, min(at.values()), key=_position) :]
+        if not events or events[0].position > max(at.values()):
+            return events
+        return [
+            event
+            for event in events
+            if not event.partition_key or event.position > at[partition_of(event.partition_key, partitions)]
+        ]
+
+
+def reading_of_log(events: Sequence[RecordedEvent], after: int, partitions: int) -> Reading:
+    """Return what was read of the log itself, so of all partitions."""
+    until = events[-1].position if events else after
+    return Reading(events, dict.fromkeys(range(partitions), after), dict.fromkeys(range(partitions), until))
+
+
+class Topic(Protocol):
+    """Carries the log to those who apply it, each some of the partitions."""
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """The partitions that are ours at the moment."""
+        ...
+
+    async def read(self, after: Positions, limit: int) -> Reading | None:
+        """Return what has come of our partitions beyond `after`, about `limit` events at most.
+
+        None where something before it is missing here, or the topic is out of reach: the log has all.
+        """
+        ...
+
+
 class Pace:
     """How often to look at the log: at once while there is a backlog, ever more rarely while it is quiet."""
 
@@ -72,3 +140,7 @@ class Pace:
             return 0.0
         self._wait_s = POLL_MIN_S if came else min(self._wait_s * POLL_GROWTH, POLL_MAX_S)
         return self._wait_s
+
+
+def _position(event: RecordedEvent) -> int:
+    return event.position

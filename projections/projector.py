@@ -5,14 +5,17 @@ checkpoints: what another projector applied in the meantime is passed over. Proj
 position share the reading, the decoding and the transaction. One that fails is left behind, to be tried again
 on its own; the others go on.
 
+The events come from the log, or over a topic, of which each projector takes some partitions. The log has all
+that the topic has, and goes on where the topic does not: what is missing on it is read from the log, and
+everything is while the topic is late or one of its partitions stands still, whoever's it is.
+
 Where an event is at fault, it is found by halving the batch; what stands before it is applied. It is tried
 TRIES_MAX times and then parked, in the transaction that moves the checkpoint beyond it, and with it what
 follows in its stream (`projections.dead_letters`). A fault of the store, or of a statement, parks nothing.
 """
 
 import asyncio
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -24,8 +27,10 @@ from psycopg import AsyncConnection
 
 from aggregates.event import RecordedEvent
 from projections import checkpoints, dead_letters
-from projections.feed import Feed, Pace, Unreadable, stream_id_of, topic_of
+from projections.feed import Feed, Pace, Reading, Topic, Unreadable, reading_of_log, stream_id_of, topic_of
+from projections.partitions import Positions
 from projections.projection import Projection
+from projections.standstill import LOOK_EVERY_S, Standstill
 
 BATCH_EVENTS_MAX = 5_000
 """More than the longest append, few enough to be applied within a fraction of a second."""
@@ -59,7 +64,8 @@ log = structlog.get_logger(__name__)
 class Standing(msgspec.Struct):
     """How far one projection has come, and how it fares."""
 
-    position: int = 0
+    positions: Positions = {}
+    """By partition; those of other projectors as they were when last looked at."""
     events: int = 0
     """How many events this process has applied or, where they do not concern it, passed over."""
     lag_s: float = 0.0
@@ -78,6 +84,11 @@ class Standing(msgspec.Struct):
     rests_until: float = 0.0
     """When it is tried again after a failure, by the event loop's clock."""
 
+    @property
+    def position(self) -> int:
+        """Up to where all of the log has been applied."""
+        return min(self.positions.values(), default=0)
+
 
 class Projector:
     """Applies a feed to some projections, over one connection that is made anew when it is lost."""
@@ -88,6 +99,7 @@ class Projector:
         feed: Feed,
         projections: Sequence[Projection[Any]],
         *,
+        topic: Topic | None = None,
         batch_events_max: int = BATCH_EVENTS_MAX,
     ) -> None:
         self.standings: Mapping[str, Standing] = {projection.name: Standing() for projection in projections}
@@ -95,9 +107,17 @@ class Projector:
         """How often the store was out of reach."""
         self._dsn = dsn
         self._feed = feed
+        self._topic = topic
+        self._standstill = Standstill()
+        self._next_look = 0.0
         self._projections = projections
         self._batch_events_max = batch_events_max
         self._connection: AsyncConnection[Any] | None = None
+
+    @property
+    def reads_the_log(self) -> bool:
+        """Whether the events come from the log itself, and not over a topic."""
+        return self._topic is None or self._standstill.lasts
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the log until `stop` is set, and finish what has been begun."""
@@ -123,9 +143,10 @@ class Projector:
         Raises psycopg.Error or OSError where the store is out of reach; nothing is half done then.
         """
         connection = await self._connected()
+        await self._look(connection)
         longest = 0
-        for position, projections in self._groups().items():
-            longest = max(longest, await self._advance_group(connection, projections, position))
+        for projections in self._groups():
+            longest = max(longest, await self._advance_group(connection, projections))
         return longest
 
     async def close(self) -> None:
@@ -148,93 +169,121 @@ class Projector:
                 application_name="ticketing-projector",
             )
             await checkpoints.begin(connection, self._projections)
-            reached = await checkpoints.positions(connection, self._projections)
-            for name, standing in self.standings.items():
-                standing.position = reached[name]
+            await self._find_positions(connection)
             self._connection = connection
         return self._connection
 
-    def _groups(self) -> Mapping[int, Sequence[Projection[Any]]]:
-        """Return those that are not resting, by the position at which they stand."""
+    async def _find_positions(self, connection: AsyncConnection[Any]) -> None:
+        reached = await checkpoints.positions(connection, self._projections)
+        for name, standing in self.standings.items():
+            standing.positions = reached[name]
+
+    async def _look(self, connection: AsyncConnection[Any]) -> None:
+        """See from time to time how the topic does, and how other projectors do with their partitions."""
         now = asyncio.get_running_loop().time()
-        groups: dict[int, list[Projection[Any]]] = {}
+        if self._topic is None or now < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY_S
+        await self._find_positions(connection)
+        self._standstill.look(
+            now,
+            log=await self._feed.last_position(),
+            topic=await checkpoints.topic_position(connection) or 0,
+            partitions=_foremost(standing.positions for standing in self.standings.values()),
+        )
+
+    def _groups(self) -> Iterable[Sequence[Projection[Any]]]:
+        """Return those that are not resting, together where they stand at the same position."""
+        now = asyncio.get_running_loop().time()
+        groups: dict[tuple[int, ...], list[Projection[Any]]] = {}
         for projection in self._projections:
             standing = self.standings[projection.name]
             if standing.rests_until <= now:
-                groups.setdefault(standing.position, []).append(projection)
-        return groups
+                groups.setdefault(tuple(standing.positions.values()), []).append(projection)
+        return groups.values()
 
     async def _advance_group(
-        self, connection: AsyncConnection[Any], projections: Sequence[Projection[Any]], after: int
+        self, connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
     ) -> int:
+        after = self.standings[projections[0].name].positions
         try:
-            events = await self._feed.read(after, self._batch_events_max)
+            reading = await self._read(after)
         except (psycopg.Error, OSError):
             raise
         except Exception:
-            log.exception("feed_cannot_be_read", after=after)
+            log.exception("feed_cannot_be_read", after=min(after.values()))
             for projection in projections:
                 self._leave_behind(projection)
             return 0
+        events = reading.events
         for projection in projections:
             standing = self.standings[projection.name]
             standing.waiting_since = events[0].recorded_at if events else None
             standing.lag_s = standing.lag_s if events else 0.0
         if events:
-            await self._apply_or_part(connection, projections, after, events)
+            await self._apply_or_part(connection, projections, reading)
         return len(events)
+
+    async def _read(self, after: Positions) -> Reading:
+        reading = None
+        if self._topic is not None:
+            reading = await self._topic.read(after, self._batch_events_max)
+        if reading is None or self._standstill.lasts:
+            position = min(after.values())
+            events = await self._feed.read(position, self._batch_events_max)
+            reading = reading_of_log(events, position, len(after))
+        return reading
 
     async def _apply_or_part(
         self,
         connection: AsyncConnection[Any],
         projections: Sequence[Projection[Any]],
-        after: int,
-        events: Sequence[RecordedEvent],
+        reading: Reading,
     ) -> None:
         """Apply the events in one transaction; where that fails, to each projection in one of its own."""
-        if len(projections) == 1 and self.standings[projections[0].name].failing == events[0].position:
-            events = events[:1]
+        failing = self.standings[projections[0].name].failing
+        if len(projections) == 1 and failing == reading.events[0].position:
+            reading = reading.first(1)
         try:
-            await self._apply(connection, projections, after, events)
+            await self._apply(connection, projections, reading)
         except Exception as error:
             if connection.closed:
                 raise
             if len(projections) == 1:
-                await self._find_fault(connection, projections[0], after, events, error)
+                await self._find_fault(connection, projections[0], reading, error)
                 return
             for projection in projections:
-                await self._apply_or_part(connection, [projection], after, events)
+                await self._apply_or_part(connection, [projection], reading)
 
     async def _find_fault(
         self,
         connection: AsyncConnection[Any],
         projection: Projection[Any],
-        after: int,
-        events: Sequence[RecordedEvent],
+        reading: Reading,
         error: Exception,
     ) -> None:
         """Apply what can be applied of a batch that failed, up to the event that cannot."""
         if not dead_letters.is_of_the_event(error):
+            after = min(reading.after.values())
             log.error("projection_failed", projection=projection.name, after=after, exc_info=error)
             self._leave_behind(projection)
-        elif len(events) == 1:
-            await self._fail(connection, projection, after, events[0], error)
+        elif len(reading.events) == 1:
+            await self._fail(connection, projection, reading, error)
         else:
-            standing = self.standings[projection.name]
-            middle = len(events) // 2
-            await self._apply_or_part(connection, [projection], after, events[:middle])
-            if standing.position >= events[middle - 1].position:
-                await self._apply_or_part(connection, [projection], standing.position, events[middle:])
+            first = reading.first(len(reading.events) // 2)
+            await self._apply_or_part(connection, [projection], first)
+            if not first.advances(self.standings[projection.name].positions):
+                await self._apply_or_part(connection, [projection], reading.following(first))
 
     async def _fail(
         self,
         connection: AsyncConnection[Any],
         projection: Projection[Any],
-        after: int,
-        recorded: RecordedEvent,
+        reading: Reading,
         error: Exception,
     ) -> None:
-        """Leave the projection behind for a while, or park the event that it cannot apply."""
+        """Leave the projection behind for a while, or park the one event, which it cannot apply."""
+        recorded = reading.events[0]
         standing = self.standings[projection.name]
         standing.tries = standing.tries + 1 if standing.failing == recorded.position else 1
         standing.failing = recorded.position
@@ -245,25 +294,28 @@ class Projector:
         self._leave_behind(projection)
         if standing.tries >= TRIES_MAX and projection.listens_to(recorded.event):
             letter = dead_letters.letter(recorded, dead_letters.error_text(error), standing.tries)
-            await self._park(connection, projection, after, letter)
+            await self._park(connection, projection, reading, letter)
 
     async def _park(
         self,
         connection: AsyncConnection[Any],
         projection: Projection[Any],
-        after: int,
+        reading: Reading,
         letter: dead_letters.Letter,
     ) -> None:
         """Pass over an event, unless another projector has gone beyond it in the meantime."""
         standing = self.standings[projection.name]
+        partitions = len(standing.positions)
         async with connection.pipeline(), connection.transaction():
-            locked = await checkpoints.lock(connection, [projection], self._dsn)
-            position = locked.positions[projection.name]
-            parks = after <= position < letter.position
+            locked = await checkpoints.lock(
+                connection, [projection], self._dsn, _to_lock(reading, partitions)
+            )
+            at = locked.positions[projection.name]
+            parks = _can_apply(reading, at) and bool(reading.beyond(at, partitions))
             if parks:
                 await dead_letters.park(connection, projection, [letter])
-                await checkpoints.move(connection, [projection], letter.position)
-        standing.position = letter.position if parks else position
+                await checkpoints.move(connection, [projection], reading.until)
+        standing.positions = _joined(standing.positions, at, reading.until if parks else {})
         standing.parked += parks
         standing.events += parks
         standing.failures_in_a_row, standing.rests_until = 0, 0.0
@@ -273,34 +325,37 @@ class Projector:
         self,
         connection: AsyncConnection[Any],
         projections: Sequence[Projection[Any]],
-        after: int,
-        events: Sequence[RecordedEvent],
+        reading: Reading,
     ) -> None:
-        end = events[-1].position
-        all_readable = not any(type(recorded.event) is Unreadable for recorded in events)
+        partitions = len(self.standings[projections[0].name].positions)
+        all_readable = not any(type(recorded.event) is Unreadable for recorded in reading.events)
+        applied: dict[str, int] = {}
         parked: dict[str, int] = {}
         async with connection.pipeline(), connection.transaction():
-            locked = await checkpoints.lock(connection, projections, self._dsn)
-            moving = [one for one in projections if after <= locked.positions[one.name] < end]
+            to_lock = _to_lock(reading, partitions)
+            locked = await checkpoints.lock(connection, projections, self._dsn, to_lock)
+            moving = [one for one in projections if _can_apply(reading, locked.positions[one.name])]
             for projection in moving:
-                pending = _beyond(locked.positions[projection.name], events)
+                pending = reading.beyond(locked.positions[projection.name], partitions)
+                applied[projection.name] = len(pending)
                 if not all_readable or projection.name in locked.parking:
                     pending, letters = await _sort_out(connection, projection, pending)
                     await dead_letters.park(connection, projection, letters)
                     parked[projection.name] = len(letters)
                 await projection.apply(connection, pending)
             if moving:
-                await checkpoints.move(connection, moving, end)
+                await checkpoints.move(connection, moving, reading.until)
         for projection in projections:
             at = locked.positions[projection.name]
             standing = self.standings[projection.name]
-            standing.position = end if projection in moving else at
+            moved: Positions = reading.until if projection in moving else {}
+            standing.positions = _joined(standing.positions, at, moved)
             standing.waiting_since = None
             standing.failures_in_a_row = 0
             standing.parked += parked.get(projection.name, 0)
             if projection in moving:
-                standing.events += len(_beyond(at, events))
-                standing.lag_s = (locked.now - events[0].recorded_at).total_seconds()
+                standing.events += applied[projection.name]
+                standing.lag_s = (locked.now - reading.events[0].recorded_at).total_seconds()
 
     def _leave_behind(self, projection: Projection[Any]) -> None:
         standing = self.standings[projection.name]
@@ -310,9 +365,32 @@ class Projector:
         standing.rests_until = now + _rest_s(standing.failures_in_a_row)
 
 
-def _beyond(position: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Return those of the events that stand behind the position: as a rule, all."""
-    return events[bisect_right(events, position, key=lambda event: event.position) :]
+def _to_lock(reading: Reading, partitions: int) -> Iterable[int] | None:
+    """Which partitions to lock; None for all that there are by now, where all are in the reading."""
+    return None if len(reading.until) == partitions else reading.until
+
+
+def _can_apply(reading: Reading, at: Positions) -> bool:
+    """Whether these events follow what has been applied, and not all of them have been.
+
+    They do not where the log has been given other partitions meanwhile.
+    """
+    return reading.until.keys() == at.keys() and reading.connects_to(at) and reading.advances(at)
+
+
+def _joined(positions: Positions, at: Positions, until: Positions) -> Positions:
+    """The positions as they were found, and moved on; those of other partitions as they were."""
+    found = {**({} if len(at) >= len(positions) else positions), **at}
+    return {one: max(position, until.get(one, 0)) for one, position in found.items()}
+
+
+def _foremost(positions: Iterable[Positions]) -> Positions:
+    """The position of whichever projection has come furthest, by partition."""
+    foremost: dict[int, int] = {}
+    for each in positions:
+        for one, position in each.items():
+            foremost[one] = max(position, foremost.get(one, 0))
+    return foremost
 
 
 async def _sort_out(

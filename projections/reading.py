@@ -22,7 +22,7 @@ AT_POSITION: LiteralString = """
     SELECT checkpoint.log_position, answer.*
     FROM (
         SELECT coalesce(min(position), 0) AS log_position
-        FROM ticketing.projection_checkpoints
+        FROM ticketing.checkpoint_positions
         WHERE projection = %(projection)s AND version = %(version)s
     ) AS checkpoint
     LEFT JOIN (

@@ -32,7 +32,6 @@ from psycopg import Connection, Cursor
 from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composed, Identifier
 
-from projections.checkpoints import PARTITION
 from projections.feed import Feed
 from projections.projection import Projection
 from projections.projector import Projector
@@ -85,11 +84,16 @@ IN_SERVICE: LiteralString = """
     SELECT version FROM ticketing.projection_schemas WHERE projection = %s ORDER BY version
 """
 
-LOCK_CHECKPOINT: LiteralString = """
+LOCK_CHECKPOINTS: LiteralString = """
     SELECT position
     FROM ticketing.projection_checkpoints
-    WHERE projection = %s AND version = %s AND partition = %s
+    WHERE projection = %s AND version = %s
+    ORDER BY partition
     FOR UPDATE
+"""
+
+REACHED: LiteralString = """
+    SELECT position FROM ticketing.read_model_positions WHERE projection = %s AND version = %s
 """
 
 FORGET: LiteralString = """
@@ -376,7 +380,7 @@ def _take_place(
                 tell(Step.WAIT, _in_the_way(connection, projection.schema))
         time.sleep(RETRY_S)
     building.leave(projection)
-    position = _first(connection.execute(LOCK_CHECKPOINT, [projection.name, projection.version, PARTITION]))
+    position = _first(connection.execute(REACHED, [projection.name, projection.version]))
     tell(Step.REMOVE, old_of(projection).schema)
     return Rebuilt(projection, comparison, position, _drop(connection, old_of(projection).schema))
 
@@ -398,9 +402,8 @@ def _switched(connection: Connection[Any], building: _Building, projection: Proj
                     idle=IDLE_MS_MAX,
                 )
             )
-            names = [projection.name, projection.version, PARTITION]
-            reached = _first(connection.execute(LOCK_CHECKPOINT, names))
-            if not building.reach(projection, reached or 0):
+            locked = connection.execute(LOCK_CHECKPOINTS, [projection.name, projection.version])
+            if not building.reach(projection, max((position for (position,) in locked), default=0)):
                 return False
         connection.execute(_switch(projection, live))
     finally:

@@ -137,9 +137,9 @@ def test_a_board_that_meets_a_defect_says_so_and_goes_on(start: Start) -> None:
     ann = api.given_sale().given_waiting()
     ann.when_asking().then(200)
     with psycopg.connect(api.service.dsn, autocommit=True) as connection, capture_logs() as logged:
-        connection.execute("ALTER TABLE ticketing.projection_checkpoints RENAME TO elsewhere")
+        connection.execute("ALTER VIEW ticketing.read_model_positions RENAME TO elsewhere")
         until(lambda: ann.when_asking(since=None), lambda then: then.status == 503)
-        connection.execute("ALTER TABLE ticketing.elsewhere RENAME TO projection_checkpoints")
+        connection.execute("ALTER VIEW ticketing.elsewhere RENAME TO read_model_positions")
     assert any(entry["event"] == "board_not_refreshed" and "exc_info" in entry for entry in logged)
     until(lambda: ann.when_asking(since=None), lambda then: then.status == 200).then(200, place=1)
 

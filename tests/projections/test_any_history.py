@@ -59,7 +59,7 @@ async def project_in_pieces(
         for nth, back in repeats:
             await projector.advance()
             standing = projector.standings[PROJECTIONS[nth].name]
-            standing.position = max(0, standing.position - back)
+            standing.positions = {0: max(0, standing.position - back)}
         await catch_up(projector)
 
 

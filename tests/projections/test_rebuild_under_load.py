@@ -66,7 +66,8 @@ class Readers:
                 if of_one_snapshot:
                     async with connection.transaction():
                         await lock_versions(connection)
-                        position = (await checkpoints.positions(connection, PROJECTIONS))["wallet_entries"]
+                        places = await checkpoints.places(connection, PROJECTIONS)
+                        position = places["wallet_entries"].position
                         found = await wallet_entries.find_wallet(connection, READER)
                     assert found.position == position
                 else:

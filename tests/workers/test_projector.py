@@ -49,7 +49,7 @@ def test_it_needs_a_database() -> None:
 def test_it_tells_how_far_the_slowest_read_model_is_and_how_many_are_left_behind() -> None:
     running = Projector("", ListFeed([]), PROJECTIONS)
     for position, standing in enumerate(running.standings.values(), start=1):
-        standing.position = 100 * position
+        standing.positions = {0: 100 * position}
         standing.lag_s = position / 10
     running.standings["queue"].failures = 7
     running.standings["queue"].failures_in_a_row = 2

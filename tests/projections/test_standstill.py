@@ -1,0 +1,41 @@
+"""A topic that does not bring what the log has is noticed, and tried again."""
+
+from projections.standstill import FROM_LOG_S, STILL_S, Standstill
+
+
+def looks(*seen: tuple[float, int, int, dict[int, int]]) -> list[bool]:
+    standstill = Standstill()
+    lasts = []
+    for now, log, topic, partitions in seen:
+        standstill.look(now, log=log, topic=topic, partitions=partitions)
+        lasts.append(standstill.lasts)
+    return lasts
+
+
+def test_a_topic_that_keeps_up_is_read() -> None:
+    assert not any(looks((0, 10, 8, {0: 8}), (1, 20, 15, {0: 12}), (2, 30, 25, {0: 22})))
+
+
+def test_a_topic_that_is_late_is_not_waited_for() -> None:
+    assert looks((0, 10, 5, {0: 5}), (STILL_S, 10, 9, {0: 9}), (STILL_S + 1, 10, 10, {0: 10})) == [
+        False, True, False,
+    ]  # fmt: skip
+
+
+def test_nobody_is_late_while_nothing_happens() -> None:
+    assert not any(looks((0, 10, 10, {0: 10, 1: 10}), (60, 10, 10, {0: 10, 1: 10}), (61, 12, 10, {0: 10})))
+
+
+def test_a_partition_that_stands_still_is_read_from_the_log_for_a_while() -> None:
+    still = {0: 10, 1: 4}
+    assert looks(
+        (0, 10, 10, still),
+        (STILL_S - 0.1, 10, 10, still),
+        (STILL_S, 10, 10, still),
+        (STILL_S + 1, 10, 10, {0: 10, 1: 10}),
+        (STILL_S + FROM_LOG_S, 10, 10, {0: 10, 1: 10}),
+    ) == [False, False, True, True, False]
+
+
+def test_a_partition_that_moves_slowly_does_not_stand_still() -> None:
+    assert not any(looks(*((second, 100, 100, {0: second}) for second in range(60))))
