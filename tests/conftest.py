@@ -4,7 +4,13 @@ import os
 
 from hypothesis import Phase, settings
 
-pytest_plugins = ["pytester", "tests.live_sale", "tests.postgres_fixtures", "tests.skipped_tests"]
+pytest_plugins = [
+    "pytester",
+    "tests.kafka_fixtures",
+    "tests.live_sale",
+    "tests.postgres_fixtures",
+    "tests.skipped_tests",
+]
 
 # No deadline per example: it would measure the machine, and two cores are often busy.
 settings.register_profile("default", deadline=None)
