@@ -33,8 +33,8 @@ def run(
     """Replay the log from its beginning, and say what it adds up to and which rules it breaks.
 
     With `at`, the log ends at the first event recorded after it. With `compare`, and without `at`, the read
-    models are compared with the log, each at its checkpoint, in the same snapshot; `on_difference` is told
-    each row that differs. `ledger` is told every payment and every wallet.
+    models are compared with the log, each partition at its checkpoint, in the same snapshot; `on_difference`
+    is told each row that differs. `ledger` is told every payment and every wallet.
     """
     with reader.snapshot(dsn) as connection:
         if at is None and compare:

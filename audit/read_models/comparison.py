@@ -1,4 +1,4 @@
-"""Comparing every row of every read model with the log, each projection at its checkpoint, in one snapshot.
+"""Comparing every row of every read model with the log, each partition at its checkpoint, in one snapshot.
 
 What a row must be is told again from the events (`Expectation`), and what it is is read from its table. Rows
 are not kept to be compared: each is reduced to a 64-bit digest of all its columns (Python's SipHash of their
@@ -10,8 +10,8 @@ performances that are not over.
 Only where sums differ is the log read a second time, for the rows that belong to those sums, to count and
 describe what differs; memory then grows with that.
 
-A projection that has no checkpoint, since it never ran here, is not compared; neither is one whose
-partitions stand at different positions.
+A projection stands at a position for each partition of the topic, and must show the events of each up to
+there: exactly what readers are told. One that has no checkpoint, since it never ran here, is not compared.
 
 What a projection has parked or dropped (`ticketing.dead_letters`) it has not applied, so it is left out of
 what its rows must be: they are compared as exactly as others, and what was left out is told beside. Only
@@ -21,7 +21,7 @@ what that brings about; they are counted apart, as explained.
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -29,6 +29,7 @@ from psycopg import Connection
 from psycopg.types.json import set_json_loads
 
 from audit import reader
+from audit.partitions import partition_of
 from audit.read_models import (
     concerts,
     deadlines,
@@ -98,7 +99,8 @@ class Parked(msgspec.Struct, frozen=True):
 class Reached(NamedTuple):
     """How far a projection has come, and what it has left out."""
 
-    position: int
+    positions: tuple[int, ...]
+    """Of each partition; without a topic, of the log."""
     passed_over: frozenset[int] = frozenset()
     """The positions of what it has parked or dropped."""
     parked: Parked | None = None
@@ -129,21 +131,21 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Expected:
-    """All read models' expectations, each following the log as far as its checkpoint."""
+    """All read models' expectations, each following the log as far as its checkpoints."""
 
     def __init__(self, checkpoints: Checkpoints, emit: Emit) -> None:
         """Start before the first event; rows go to `emit`."""
         self._following = [
             (reached, READ_MODELS[name].expectation(emit)) for name, reached in checkpoints.items()
         ]
-        self._next_checkpoint = 0
+        self._same_until = 0
         self._follows: dict[str, list[Follow]] = {}
-        self._find_next_checkpoint()
+        self._pass_checkpoints(0)
 
     def apply(self, topic: str, stored: Stored[Any], position: int) -> None:
         """Take in one event, in the order of the log."""
-        if position > self._next_checkpoint:
-            self._finish_before(position)
+        if position > self._same_until:
+            self._pass_checkpoints(position)
         for follow in self._follows.get(topic, ()):
             follow(stored, position)
 
@@ -153,21 +155,36 @@ class Expected:
             expectation.finish()
         self._following.clear()
 
-    def _finish_before(self, position: int) -> None:
-        for reached, expectation in self._following:
-            if reached.position < position:
-                expectation.finish()
-        self._following = [one for one in self._following if one[0].position >= position]
-        self._find_next_checkpoint()
-
-    def _find_next_checkpoint(self) -> None:
+    def _pass_checkpoints(self, position: int) -> None:
+        """Follow, from this position up to the next checkpoint, with those that have come so far."""
         self._follows.clear()
-        for reached, expectation in self._following:
-            for topic, follow in expectation.follows().items():
-                following = _all_but(reached.passed_over, follow) if reached.passed_over else follow
-                self._follows.setdefault(topic, []).append(following)
-        never = 1 << 63
-        self._next_checkpoint = min((reached.position for reached, _ in self._following), default=never)
+        self._same_until = 1 << 63
+        following, self._following = self._following, []
+        for reached, expectation in following:
+            if max(reached.positions) < position:
+                expectation.finish()
+            else:
+                self._following.append((reached, expectation))
+                self._follow(reached, expectation, position)
+
+    def _follow(self, reached: Reached, expectation: Expectation, position: int) -> None:
+        lowest = min(reached.positions)
+        self._same_until = min(self._same_until, lowest if lowest >= position else max(reached.positions))
+        for topic, follow in expectation.follows().items():
+            following = _all_but(reached.passed_over, follow) if reached.passed_over else follow
+            if lowest < position:
+                following = _up_to(reached.positions, following)
+            self._follows.setdefault(topic, []).append(following)
+
+
+def _up_to(positions: Sequence[int], follow: Follow) -> Follow:
+    """Follow the events of each partition up to its position."""
+
+    def follow_reached(stored: Any, position: int) -> None:
+        if position <= positions[partition_of(stored.partition_key, len(positions))]:
+            follow(stored, position)
+
+    return follow_reached
 
 
 def _all_but(passed_over: frozenset[int], follow: Follow) -> Follow:
@@ -223,21 +240,20 @@ def checkpoints(connection: Connection[Any], suffix: str = "") -> Checkpoints:
     connection.execute("LOCK TABLE ticketing.projection_schemas IN ACCESS SHARE MODE")
     rows = connection.execute(
         """
-        SELECT projection, version, min(position)
-        FROM ticketing.projection_checkpoints
+        SELECT projection, version, array_agg(position ORDER BY partition)
+        FROM ticketing.checkpoint_positions
         GROUP BY projection, version
-        HAVING min(position) = max(position)
         """
     ).fetchall()
     return {
-        name: _reached(connection, row_name, position)
-        for row_name, version, position in rows
+        name: _reached(connection, row_name, tuple(positions))
+        for row_name, version, positions in rows
         if row_name.endswith(suffix) and (name := row_name.removesuffix(suffix)) in READ_MODELS
         if READ_MODELS[name].version == version
     }
 
 
-def _reached(connection: Connection[Any], projection: str, position: int) -> Reached:
+def _reached(connection: Connection[Any], projection: str, positions: tuple[int, ...]) -> Reached:
     rows = connection.execute(
         """
         SELECT position, stream, dropped_at IS NOT NULL
@@ -247,11 +263,11 @@ def _reached(connection: Connection[Any], projection: str, position: int) -> Rea
         (projection,),
     ).fetchall()
     if not rows:
-        return Reached(position)
+        return Reached(positions)
     parked = [stream for _, stream, is_dropped in rows if not is_dropped]
     dropped = len(rows) - len(parked)
     return Reached(
-        position,
+        positions,
         frozenset(place for place, _, _ in rows),
         Parked(len(parked), len(set(parked)), dropped),
         explains=dropped > 0 or any(_is_foundation(stream) for stream in parked),

@@ -3,6 +3,8 @@
 import tracemalloc
 from collections import Counter
 
+import pytest
+
 from audit.read_models.comparison import READ_MODELS, Digests, Expected, Reached
 from audit.replay import Replay
 from tests.audit.crowd import Crowd
@@ -21,10 +23,12 @@ def test_a1_of_a_concert_that_is_over_nothing_is_left_but_its_users() -> None:
     assert kinds == {"concert": 3, "queue": 3, "wallet": 300, "token": 300}
 
 
-def test_a1_a_sale_that_goes_on_and_on_takes_no_more_memory() -> None:
+@pytest.mark.parametrize("partitions", [1, 6])
+def test_a1_a_sale_that_goes_on_and_on_takes_no_more_memory(partitions: int) -> None:
     """Two users come back all the time: they give up, are too late, cannot pay, pay and get it back."""
     rows = _a_long_sale()
-    reached = dict.fromkeys(READ_MODELS, Reached(rows[-1][0]))
+    last = rows[-1][0]
+    reached = dict.fromkeys(READ_MODELS, Reached((last, *range(1, partitions))))
     expected = Expected(reached, Digests().emit)
     replay = Replay(on_event=expected.apply)
     tracemalloc.start()

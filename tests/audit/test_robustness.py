@@ -44,7 +44,7 @@ NONSENSE: list[Any] = [
 
 def end(rows: list[StoredRow]) -> bytes:
     """Replay, expect and report as an audit does; return the report as JSON."""
-    expected = Expected(dict.fromkeys(READ_MODELS, Reached(1 << 62)), Digests().emit)
+    expected = Expected(dict.fromkeys(READ_MODELS, Reached((1 << 62,))), Digests().emit)
     replay = Replay(on_event=expected.apply)
     replay.apply_all(rows)
     replay.close()
