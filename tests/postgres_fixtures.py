@@ -1,18 +1,15 @@
 """A pytest plugin: a real PostgreSQL for the tests, and a clean database for each that asks for one.
 
 One server serves all processes of a test run. It starts when the first test asks for it (about a second),
-works like the product's own, with `fsync` on, and ends with the run (see `tests.postgres_guard`). Each of the
+works like the product's own, with `fsync` on, and ends with the run (see `tests.shared_server`). Each of the
 processes has a database, a copy of a migrated template, and clears it between tests: that takes 15 ms, a new
 one takes five times as long. After a test that changed the schema, the next one gets a new one.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -25,14 +22,13 @@ from psycopg.sql import SQL, Identifier
 
 from infrastructure.embedded_postgres import SOCKET_LOCK, EmbeddedPostgres
 from infrastructure.postgres_processes import stop_leftovers
-from tests.postgres_guard import FAILED, READY, RUN, SAID, TEMPLATE, database_dsn
+from tests.postgres_guard import TEMPLATE, database_dsn
+from tests.shared_server import begin_run, end_run, whereabouts
 
 FOLDER = "TICKETING_TEST_POSTGRES_FOLDER"
 """Environment variable: tells the processes of a test run where its server is."""
 
 START_DEADLINE_S = 45.0
-STOP_DEADLINE_S = 15.0
-POLL_S = 0.01
 
 END_OTHERS: LiteralString = """
     SELECT pg_terminate_backend(pid)
@@ -89,33 +85,17 @@ CLEAR: LiteralString = """
 
 MakeServer = Callable[[Path], EmbeddedPostgres]
 
-_run = pytest.StashKey[IO[str]]()
+_run = pytest.StashKey[IO[str] | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a folder, which all its processes learn, and a lock that says that it lives."""
-    if FOLDER in os.environ:
-        return
-    folder = Path(tempfile.mkdtemp(prefix="ticketing-tests-"))
-    folder.chmod(0o711)  # root has PostgreSQL run by another account
-    lock = (folder / RUN).open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    os.environ[FOLDER] = str(folder)
-    config.stash[_run] = lock
+    """Prepare for a server that the whole run shares."""
+    config.stash[_run] = begin_run(FOLDER)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the run, and wait until its server is gone."""
-    lock = config.stash.get(_run, None)
-    if lock is None:
-        return
-    lock.close()
-    folder = Path(os.environ.pop(FOLDER))
-    if not (folder / SAID).exists():
-        shutil.rmtree(folder)
-    deadline = time.monotonic() + STOP_DEADLINE_S
-    while folder.exists() and time.monotonic() < deadline:
-        time.sleep(POLL_S)
+    """End it with the run."""
+    end_run(FOLDER, config.stash.get(_run, None))
 
 
 class Databases:
@@ -162,7 +142,7 @@ class Databases:
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     """The server of the test run, started by the first who asks."""
-    databases = Databases(_server_dsn(Path(os.environ[FOLDER])))
+    databases = Databases(whereabouts(FOLDER, "tests.postgres_guard", START_DEADLINE_S))
     yield databases
     databases.close()
 
@@ -242,33 +222,3 @@ def _cleared(dsn: str, shape: object) -> bool:
             return False
         connection.execute(CLEAR)
     return True
-
-
-def _server_dsn(folder: Path) -> str:
-    """Return where the run's server listens, once it does; start it if nobody has."""
-    with (folder / "starting").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / SAID).exists():
-            _start_guard(folder)
-        deadline = time.monotonic() + START_DEADLINE_S
-        while not (folder / READY).exists():
-            if (folder / FAILED).exists():
-                pytest.fail((folder / FAILED).read_text(), pytrace=False)
-            if time.monotonic() > deadline:
-                pytest.fail(f"no PostgreSQL within {START_DEADLINE_S} s: see {folder}", pytrace=False)
-            time.sleep(POLL_S)
-    return (folder / READY).read_text()
-
-
-def _start_guard(folder: Path) -> None:
-    """Start it as a process that outlives this one, and that nobody waits for."""
-    os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "tests.postgres_guard", str(folder)],
-        os.environ,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(folder / SAID), os.O_WRONLY | os.O_CREAT, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-    )

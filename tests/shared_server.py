@@ -75,7 +75,7 @@ def whereabouts(variable: str, guard_module: str, start_deadline_s: float) -> st
 
 @contextmanager
 def guarded(folder: Path) -> Iterator[None]:
-    """Run a guard: what is started within is told with `tell_ready`, and the folder goes with it."""
+    """Guard what is started within, apart from the run's terminal; at the end the folder goes, too."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,4 +1,4 @@
-"""The Kafka of the tests themselves: fetched whole, as lasting as a test wants it, and gone with the run."""
+"""The Kafka of the tests themselves: fetched whole, and as lasting as a test wants it."""
 
 import os
 import signal
@@ -18,21 +18,12 @@ from kafka.structs import TopicPartition
 from tests.cli.running_service import wait_until
 from tests.kafka.broker import Broker
 from tests.kafka.programs import KafkaError, caches, programs
-from tests.kafka_fixtures import FOLDER, GIVEN
+from tests.kafka_fixtures import GIVEN
 
 ROOT: Final = Path(__file__).parents[1]
 
 CACHES: Final = caches()
 """`pytester` gives its runs another home."""
-
-RUN_OF_ONE_TEST = """
-    import os
-    import signal
-
-    def test_that_ends_its_run(kafka):
-        print("broker of", os.environ["TICKETING_TEST_KAFKA_FOLDER"], flush=True)
-        os.kill(os.getpid(), signal.{ending})
-"""
 
 SKIPPED_TESTS = """
     def test_that_needs_a_broker(kafka): pass
@@ -143,19 +134,6 @@ def test_a_fetch_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyP
         programs()
 
 
-@pytest.mark.parametrize("ending", ["SIGINT", "SIGKILL"])
-def test_nothing_is_left_of_a_run_that_was_cut_short(
-    ending: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kafka: str
-) -> None:
-    monkeypatch.delenv(FOLDER)
-    monkeypatch.delenv(GIVEN, raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHES))
-    pytester.makepyfile(RUN_OF_ONE_TEST.format(ending=ending))
-    result = pytester.runpytest_subprocess("-p", "tests.kafka_fixtures", "-s")
-    (folder,) = (Path(line.rpartition("broker of ")[2]) for line in result.outlines if "broker of " in line)
-    wait_until(lambda: not folder.exists() and not mentioned(folder), "all gone", 20)
-
-
 @pytest.mark.parametrize(
     ("ci", "outcome"), [("false", pytest.ExitCode.OK), ("true", pytest.ExitCode.TESTS_FAILED)]
 )
@@ -173,10 +151,3 @@ def test_a_machine_without_java_skips_in_one_line_and_fails_in_ci(
     (skipped,) = (line for line in result.outlines if line.startswith("SKIPPED"))
     assert skipped.startswith("SKIPPED [3]")
     assert skipped.endswith(": there is no Java here to run Kafka with")
-
-
-def mentioned(folder: Path) -> bool:
-    """Whether the command line of some process names it."""
-    return any(
-        str(folder) in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
-    )
