@@ -15,6 +15,7 @@ from api import problems
 from api.views import (
     AuditStarted,
     AuditView,
+    BehindView,
     ChargeView,
     ConcertView,
     DatesView,
@@ -33,6 +34,7 @@ from api.views import (
     StatsView,
     StreamEventView,
     TokenView,
+    TopicView,
     UserView,
     WalletEntryView,
     WalletView,
@@ -181,7 +183,12 @@ ANSWERS: Final[Mapping[Any, Any]] = {
     AuditView: AuditView(AUDIT_ID, "DONE", 1.0, _REPORT),
     History: _BOOKS,
     Health: Health("alive"),
-    Ready: Ready(POSITION, {projection.name: POSITION for projection in PROJECTIONS}),
+    Ready: Ready(
+        POSITION,
+        {projection.name: POSITION for projection in PROJECTIONS},
+        behind={projection.name: BehindView(0, 0.0) for projection in PROJECTIONS},
+        topic=TopicView("ticketing.events", POSITION - 2, BehindView(2, 0.015)),
+    ),
     str: 'ticketing_queue_depth{concert="SPRING-27"} 310.0\n',
 }
 """By the type of the answer."""

@@ -8,9 +8,9 @@ from prometheus_client import generate_latest
 from api.call import Call, Reply, json_reply
 from api.endpoint import Operation
 from api.services import Services
-from api.views import Health, Ready
+from api.views import BehindView, Health, Ready, TopicView
 from commands.errors import StoreUnavailable
-from infrastructure import log_reader, worker_status
+from infrastructure import lag, worker_status
 from projections import dead_letters
 
 WORKER_GONE_AFTER = timedelta(seconds=10)
@@ -27,11 +27,25 @@ async def healthz(_call: Call[None, None]) -> Reply:
 async def readyz(call: Call[None, None]) -> Reply:
     """Answer 200 if the store is in reach, and the read models have caught up since the start."""
     services = call.services
-    position = await services.read_models.read(log_reader.last_position)
-    services.readiness.check(position, services.board, services.hearing)
+    standings = await services.read_models.read(lag.standings)
+    services.readiness.check(standings.log_position, services.board, services.hearing)
     parked = await services.read_models.read(dead_letters.count)
-    events = {projection: one.events for projection, one in parked.items()}
-    return json_reply(200, Ready(position, dict(services.board.positions), events))
+    ready = Ready(
+        standings.log_position,
+        dict(services.board.positions),
+        {projection: one.events for projection, one in parked.items()},
+        {one.name: _behind(one.behind) for one in standings.read_models},
+        None if standings.topic is None else _topic(standings.topic),
+    )
+    return json_reply(200, ready)
+
+
+def _behind(behind: lag.Behind) -> BehindView:
+    return BehindView(behind.events, behind.seconds)
+
+
+def _topic(topic: lag.TopicStanding) -> TopicView:
+    return TopicView(topic.name, topic.position, _behind(topic.behind))
 
 
 async def metrics(call: Call[None, None]) -> Reply:
@@ -46,9 +60,7 @@ async def metrics(call: Call[None, None]) -> Reply:
 
 
 async def _measure_followers(services: Services) -> None:
-    position = await services.read_models.read(log_reader.last_position)
-    for projection, reached in services.board.positions.items():
-        services.sale_metrics.feed_lag_events.labels(projection).set(max(0, position - reached))
+    services.sale_metrics.followed(await services.read_models.read(lag.standings))
     services.sale_metrics.parked((await services.read_models.read(dead_letters.count)).values())
     workers = await services.read_models.read(worker_status.worker_statuses)
     services.sale_metrics.workers(

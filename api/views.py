@@ -403,6 +403,22 @@ class Health(msgspec.Struct, frozen=True):
     status: str
 
 
+class BehindView(msgspec.Struct, frozen=True):
+    """How much of the log is not there yet."""
+
+    events: int
+    seconds: float
+    """How old the first of these events is."""
+
+
+class TopicView(msgspec.Struct, frozen=True):
+    """How much of the log is on the topic."""
+
+    name: str
+    position: int
+    behind: BehindView
+
+
 class Ready(msgspec.Struct, frozen=True):
     """Calls can be served."""
 
@@ -412,3 +428,7 @@ class Ready(msgspec.Struct, frozen=True):
     """Up to where each has come."""
     parked: dict[str, int] = {}
     """How many events each has passed over that has, since it could not apply them."""
+    behind: dict[str, BehindView] = {}
+    """How far behind the log each read model is."""
+    topic: TopicView | None = None
+    """The topic over which they are kept up to date; null where there is none. It may lag: they do not."""

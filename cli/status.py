@@ -1,6 +1,7 @@
 """`ticketing status`: how the service does as a whole."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,13 +11,14 @@ from cli.console import ExitCode, out
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    from infrastructure.overview import Overview
+    from infrastructure.overview import Overview, ReadModelStatus, TopicStatus
 
-HELP = """Show how the service does: the log, the read models, the processes, and what is wrong.
+HELP = """Show how the service does: the log, the topic, the read models, the processes, and what is wrong.
 
-Exits 1 if something is wrong: events are parked, a read model is more than 10 s behind, \
-a process is silent, or there is no API, no projector or no timer that leads.
+Exits 1 if something is wrong: events are parked, a read model or the topic is more than 10 s behind, \
+a process is silent, or there is no API, no projector, no timer that leads, or with Kafka no relay that leads.
 
 \b
 Examples:
@@ -40,7 +42,8 @@ def command(
     settings = settings_or_fail()
     with database_failures(settings):
         dsn = database_url(settings)
-        overview = asyncio.run(_watch(dsn) if watch else _look(dsn))
+        publishes = settings.kafka is not None
+        overview = asyncio.run((_watch if watch else _look)(dsn, publishes=publishes))
     if as_json:
         out.print(msgspec.json.format(msgspec.json.encode(overview)).decode(), markup=False)
     elif not watch:
@@ -49,24 +52,24 @@ def command(
         raise typer.Exit(ExitCode.RULE_BROKEN)
 
 
-async def _look(dsn: str) -> "Overview":
+async def _look(dsn: str, *, publishes: bool) -> "Overview":
     from psycopg import AsyncConnection
 
     from infrastructure.overview import overview
 
     async with await AsyncConnection.connect(dsn, autocommit=True, options="-c timezone=UTC") as connection:
-        return await overview(connection)
+        return await overview(connection, publishes=publishes)
 
 
-async def _watch(dsn: str) -> "Overview":
+async def _watch(dsn: str, *, publishes: bool) -> "Overview":
     from rich.live import Live
 
-    overview = await _look(dsn)
+    overview = await _look(dsn, publishes=publishes)
     with Live(shown(overview), console=out, auto_refresh=False) as live:
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
-                overview = await _look(dsn)
+                overview = await _look(dsn, publishes=publishes)
                 live.update(shown(overview), refresh=True)
         except asyncio.CancelledError:  # Ctrl-C ends the watching, and what was seen last counts
             return overview
@@ -77,12 +80,14 @@ def shown(overview: "Overview") -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    log = overview.log
+    log, topic = overview.log, overview.topic
     verdict = [Text(f"! {line}", style="red") for line in overview.wrong]
     return Group(
         Text(f"The log ends at position {log.position:,} (epoch {log.epoch})."),
+        *([] if topic is None else [_topic(topic)]),
         Text(),
         _read_models(overview),
+        *(_partitions(one) for one in overview.read_models if len(set(one.checkpoints)) > 1),
         Text(),
         _processes(overview),
         *(
@@ -92,6 +97,25 @@ def shown(overview: "Overview") -> "Group":
         Text(),
         *(verdict or [Text("All is well.", style="bold green")]),
     )
+
+
+def _topic(topic: "TopicStatus") -> "Text":
+    from rich.text import Text
+
+    name = f"{topic.name} ({topic.partitions:,} partitions)"
+    behind = f"{topic.behind_events:,} events, {topic.behind_s:,.1f} s behind"
+    return Text(
+        f"The topic {name} has it up to position {topic.position:,}: {behind}.",
+        style="red" if topic.behind_s > _behind_s_max() else "",
+    )
+
+
+def _partitions(one: "ReadModelStatus") -> "Text":
+    """Where each partition of a read model stands, which has come further in some than in others."""
+    from rich.text import Text
+
+    places = ", ".join(f"{partition} at {position:,}" for partition, position in enumerate(one.checkpoints))
+    return Text(f"{one.name} by partition: {places}")
 
 
 def _read_models(overview: "Overview") -> "Table":
@@ -119,10 +143,25 @@ def _processes(overview: "Overview") -> "Table":
     table = Table("process", "id", "since", box=None, pad_edge=False)
     table.add_column("last heard of", justify="right")
     table.add_column("leads")
+    follows = any(one.partitions is not None for one in overview.processes)
+    if follows:
+        table.add_column("partitions")
     for one in overview.processes:
         leads = "" if one.leads is None else ("yes" if one.leads else "stands by")
-        table.add_row(one.role, str(one.process_id), _clock(one.since), f"{one.silent_s:,.1f} s ago", leads)
+        cells = [one.role, str(one.process_id), _clock(one.since), f"{one.silent_s:,.1f} s ago", leads]
+        table.add_row(*cells, *([_ranges(one.partitions or ())] if follows else ()))
     return table
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0-2, 5` for 0, 1, 2 and 5."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and ranges[-1][-1] == number - 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join("-".join(map(str, one)) for one in ranges)
 
 
 def _clock(moment: object) -> str:

@@ -1,6 +1,6 @@
 """How the service does as a whole, as the database tells it: for `ticketing status`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -9,9 +9,9 @@ import msgspec
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import tuple_row
 
-from infrastructure import audits, codec, worker_status
-from projections import checkpoints, dead_letters
-from projections.registry import PROJECTIONS
+from infrastructure import audits, lag, worker_status
+from infrastructure.lag import ReadModelStanding, TopicStanding
+from projections import dead_letters
 
 BEHIND_S_MAX = 10.0
 """A read model that is further behind is stuck: it is never more than a quarter of a second (qualities)."""
@@ -19,22 +19,8 @@ BEHIND_S_MAX = 10.0
 SILENT_S_MAX = 10.0
 """Workers and API processes tell of themselves at least every 5 s."""
 
-LOG: LiteralString = """
-    SELECT clock_timestamp(),
-           (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events),
-           (SELECT epoch FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1)
-"""
-
-EVENTS_BEYOND: LiteralString = """
-    SELECT count(*) FROM ticketing.ticketing_events WHERE notification_id > %s
-"""
-
-FIRST_BEYOND: LiteralString = """
-    SELECT state
-    FROM ticketing.ticketing_events
-    WHERE notification_id > %s
-    ORDER BY notification_id
-    LIMIT 1
+CLOCK_AND_EPOCH: LiteralString = """
+    SELECT clock_timestamp(), (SELECT epoch FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1)
 """
 
 API_PROCESSES: LiteralString = """
@@ -51,12 +37,25 @@ class LogEnd(msgspec.Struct, frozen=True):
     epoch: UUID
 
 
+class TopicStatus(msgspec.Struct, frozen=True):
+    """How far the log has been published."""
+
+    name: str
+    partitions: int
+    position: int
+    behind_events: int
+    behind_s: float
+    """How old the first event is that is not on it."""
+
+
 class ReadModelStatus(msgspec.Struct, frozen=True):
     """How far a read model has come."""
 
     name: str
     version: int
     position: int
+    checkpoints: Sequence[int]
+    """By partition; the lowest is its position."""
     behind_events: int
     behind_s: float
     """How old the first event is that it has not applied."""
@@ -73,6 +72,8 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     silent_s: float
     leads: bool | None
     """None where nobody leads."""
+    partitions: Sequence[int] | None = None
+    """Those that it follows on the topic; None where it follows none."""
 
 
 class AuditStatus(msgspec.Struct, frozen=True):
@@ -88,6 +89,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     at: datetime
     log: LogEnd
+    topic: TopicStatus | None
+    """None where there is none: the projectors follow the log itself."""
     read_models: Sequence[ReadModelStatus]
     processes: Sequence[ProcessStatus]
     audits: Sequence[AuditStatus]
@@ -95,61 +98,53 @@ class Overview(msgspec.Struct, frozen=True):
     """What somebody should look at, in a line each."""
 
 
-async def overview(connection: AsyncConnection[Any]) -> Overview:
-    """Look at everything in one snapshot. The connection is of its own, and in no transaction."""
+async def overview(connection: AsyncConnection[Any], *, publishes: bool) -> Overview:
+    """Look at everything in one snapshot. The connection is of its own, and in no transaction.
+
+    `publishes` says that the log is to be on the topic, so that a relay has to run.
+    """
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     async with connection.transaction():
         cursor = connection.cursor(row_factory=tuple_row)
-        await cursor.execute(LOG)
-        ((now, position, epoch),) = await cursor.fetchall()
-        read_models = await _read_models(connection, now)
+        await cursor.execute(CLOCK_AND_EPOCH)
+        ((now, epoch),) = await cursor.fetchall()
+        standings = await lag.standings(connection)
+        parked = await dead_letters.count(connection)
         processes = [*await _workers(connection), *await _api_processes(connection)]
         running = [AuditStatus(*row) for row in await audits.running(connection)]
-    wrong = [*_wrong_read_models(read_models), *_wrong_processes(processes)]
-    return Overview(now, LogEnd(position, epoch), read_models, processes, running, wrong)
-
-
-async def _read_models(connection: AsyncConnection[Any], now: datetime) -> Sequence[ReadModelStatus]:
-    places = await checkpoints.places(connection, PROJECTIONS)
-    parked = await dead_letters.count(connection)
-    behind: dict[int, tuple[int, float]] = {}
-    for position in {place.position for place in places.values()}:
-        behind[position] = await _behind(connection, position, now)
-    return [
-        ReadModelStatus(
-            projection.name,
-            projection.version,
-            places[projection.name].position,
-            *behind[places[projection.name].position],
-            *_parked(parked, projection.name),
-        )
-        for projection in PROJECTIONS
+    topic = None if standings.topic is None else _topic(standings.topic)
+    read_models = [_read_model(one, parked.get(one.name)) for one in standings.read_models]
+    wrong = [
+        *_wrong_read_models(read_models),
+        *_wrong_processes(processes),
+        *_wrong_topic(topic, processes, publishes=publishes),
     ]
+    log_end = LogEnd(standings.log_position, epoch)
+    return Overview(now, log_end, topic, read_models, processes, running, wrong)
 
 
-def _parked(parked: Mapping[str, dead_letters.Parked], name: str) -> tuple[int, int]:
-    return (parked[name].events, parked[name].streams) if name in parked else (0, 0)
+def _topic(one: TopicStanding) -> TopicStatus:
+    return TopicStatus(one.name, one.partitions, one.position, one.behind.events, one.behind.seconds)
 
 
-async def _behind(connection: AsyncConnection[Any], position: int, now: datetime) -> tuple[int, float]:
-    """How many events stand behind a position, and how old the first of them is."""
-    cursor = connection.cursor(row_factory=tuple_row, binary=True)
-    await cursor.execute(FIRST_BEYOND, [position])
-    row = await cursor.fetchone()
-    if row is None:
-        return 0, 0.0
-    form = codec.find_form(row[0])
-    age_s = 0.0 if form is None else max(0.0, (now - form.recorded_at).total_seconds())
-    await cursor.execute(EVENTS_BEYOND, [position])
-    ((count,),) = await cursor.fetchall()
-    return count, age_s
+def _read_model(one: ReadModelStanding, parked: dead_letters.Parked | None) -> ReadModelStatus:
+    return ReadModelStatus(
+        one.name,
+        one.version,
+        one.position,
+        one.checkpoints,
+        one.behind.events,
+        one.behind.seconds,
+        parked.events if parked else 0,
+        parked.streams if parked else 0,
+    )
 
 
 async def _workers(connection: AsyncConnection[Any]) -> Sequence[ProcessStatus]:
     return [
         ProcessStatus(
             worker.role, worker.process_id, worker.since, worker.age / timedelta(seconds=1),
-            worker.facts.get("leads"),
+            worker.facts.get("leads"), worker.facts.get("partitions"),
         )
         for worker in await worker_status.worker_statuses(connection)
     ]  # fmt: skip
@@ -178,7 +173,7 @@ def _wrong_read_models(read_models: Sequence[ReadModelStatus]) -> Sequence[str]:
 
 
 def _wrong_processes(processes: Sequence[ProcessStatus]) -> Sequence[str]:
-    alive = [one for one in processes if one.silent_s <= SILENT_S_MAX]
+    alive = _alive(processes)
     silent = [
         f"{one.role} {one.process_id} has been silent for {one.silent_s:,.0f} s: it is gone or stuck"
         for one in processes
@@ -189,6 +184,28 @@ def _wrong_processes(processes: Sequence[ProcessStatus]) -> Sequence[str]:
         for role in ("api", "projector", "timer")
         if not any(one.role == role for one in alive)
     ]
-    timers = [one for one in alive if one.role == "timer"]
-    nobody_leads = ["no timer leads"] if timers and not any(one.leads for one in timers) else []
-    return [*missing, *nobody_leads, *silent]
+    return [*missing, *_nobody_leads("timer", alive), *silent]
+
+
+def _wrong_topic(
+    topic: TopicStatus | None, processes: Sequence[ProcessStatus], *, publishes: bool
+) -> Sequence[str]:
+    alive = _alive(processes)
+    if topic is None or not (publishes or any(one.role == "relay" for one in processes)):
+        return []
+    if not any(one.role == "relay" for one in alive):
+        return ["no relay is running"]
+    if nobody_leads := _nobody_leads("relay", alive):
+        return nobody_leads
+    if topic.behind_s > BEHIND_S_MAX:
+        return [f"the relay is {topic.behind_s:,.0f} s behind: is Kafka out of reach? its log says"]
+    return []
+
+
+def _alive(processes: Sequence[ProcessStatus]) -> Sequence[ProcessStatus]:
+    return [one for one in processes if one.silent_s <= SILENT_S_MAX]
+
+
+def _nobody_leads(role: str, alive: Sequence[ProcessStatus]) -> Sequence[str]:
+    those = [one for one in alive if one.role == role]
+    return [f"no {role} leads"] if those and not any(one.leads for one in those) else []

@@ -12,6 +12,7 @@ from structlog.typing import Processor
 
 from aggregates.errors import DomainError
 from commands.command import Command
+from infrastructure.lag import Standings
 from projections.dead_letters import Parked
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -147,10 +148,43 @@ class SaleMetrics:
     """Gauges of what the read models and workers say when metrics are asked for."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.feed_lag_events = Gauge(
+        self._log_position = Gauge(
+            "ticketing_log_position", "The position of the last event in the log.", registry=registry
+        )
+        self._feed_lag_events = Gauge(
             "ticketing_feed_lag_events",
-            "Events that a projection has not applied yet.",
+            "Events that stand behind the position that a projection shows.",
             ["projection"],
+            registry=registry,
+        )
+        self._feed_lag_seconds = Gauge(
+            "ticketing_feed_lag_seconds",
+            "How old the first of them is.",
+            ["projection"],
+            registry=registry,
+        )
+        self._partition_position = Gauge(
+            "ticketing_partition_position",
+            "Up to which position of the log all projections show a partition of the topic.",
+            ["partition"],
+            registry=registry,
+        )
+        self._topic_position = Gauge(
+            "ticketing_topic_position",
+            "Up to which position the log is on the topic.",
+            ["topic"],
+            registry=registry,
+        )
+        self._relay_lag_events = Gauge(
+            "ticketing_relay_lag_events",
+            "Events that are not on the topic yet.",
+            ["topic"],
+            registry=registry,
+        )
+        self._relay_lag_seconds = Gauge(
+            "ticketing_relay_lag_seconds",
+            "How old the first of them is.",
+            ["topic"],
             registry=registry,
         )
         self._parked_events = Gauge(
@@ -177,6 +211,21 @@ class SaleMetrics:
         self.queue_active = Gauge(
             "ticketing_queue_active", "Active tokens, by concert.", ["concert"], registry=registry
         )
+
+    def followed(self, standings: Standings) -> None:
+        """Take over how far the log has been followed; of partitions only where there is a topic."""
+        self._log_position.set(standings.log_position)
+        for one in standings.read_models:
+            self._feed_lag_events.labels(one.name).set(one.behind.events)
+            self._feed_lag_seconds.labels(one.name).set(one.behind.seconds)
+        topic = standings.topic
+        if topic is not None:
+            self._topic_position.labels(topic.name).set(topic.position)
+            self._relay_lag_events.labels(topic.name).set(topic.behind.events)
+            self._relay_lag_seconds.labels(topic.name).set(topic.behind.seconds)
+            checkpoints = zip(*(one.checkpoints for one in standings.read_models), strict=True)
+            for partition, positions in enumerate(checkpoints):
+                self._partition_position.labels(str(partition)).set(min(positions))
 
     def parked(self, parked: Iterable[Parked]) -> None:
         """Take over what projections have parked now."""

@@ -1,8 +1,10 @@
 """Whether the service is alive, whether it can serve, and what it measures."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from infrastructure.codec import read_form
@@ -10,11 +12,18 @@ from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, someone, until
 from tests.api.metrics import samples
+from tests.projections.partitioned import PARTITIONS, publish, register
 
 TELL = """
     INSERT INTO ticketing.worker_status (role, process_id, beat_at, facts)
     VALUES ('timer', %s, clock_timestamp() - make_interval(secs => %s), %s)
 """
+
+GAP = "SELECT setval('ticketing.ticketing_events_notification_id_seq', 2000000000000000, false)"
+
+RECORDED_AFTER = "SELECT count(*) FROM ticketing.ticketing_events WHERE notification_id > %s"
+
+NAME = "ticketing.test"
 
 RECORDED = "SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s"
 
@@ -79,6 +88,53 @@ def test_the_metrics_tell_what_workers_tell_while_they_live(start: Start) -> Non
         assert told["ticketing_worker", "leads", "timer"] == 1
         connection.execute("DELETE FROM ticketing.worker_status")
         assert not [sample for sample in samples(api) if sample[0] == "ticketing_worker"]
+
+
+def test_how_far_behind_the_topic_is_is_told_and_does_not_make_it_unready(
+    start: Start, connection: Connection[Any]
+) -> None:
+    register(connection)
+    api = start()
+    assert "topic" in api.when("GET", "/readyz").then(200).json
+    seen = api.given_concert().when_admin("POST", "/sales/open").position
+    until(
+        lambda: api.when("GET", "/readyz"), lambda then: min(then.json["read_models"].values()) == seen
+    ).then(200)
+    publish(connection, seen - 2)
+
+    ready = api.when("GET", "/readyz").then(200).json
+    told = samples(api)
+
+    topic = ready["topic"]
+    assert (topic["name"], topic["position"], topic["behind"]["events"]) == (NAME, seen - 2, 2)
+    assert topic["behind"]["seconds"] > 0
+    assert told["ticketing_log_position",] == seen
+    assert told["ticketing_topic_position", NAME] == seen - 2
+    assert told["ticketing_relay_lag_events", NAME] == 2
+    assert 0 < told["ticketing_relay_lag_seconds", NAME] < 60
+    assert [told["ticketing_partition_position", str(one)] for one in range(PARTITIONS)] == [seen] * 4
+    assert told["ticketing_feed_lag_events", "queue"] == told["ticketing_feed_lag_seconds", "queue"] == 0
+
+
+def test_how_far_behind_read_models_are_is_told_in_events_and_seconds(
+    start: Start, connection: Connection[Any]
+) -> None:
+    """Events are counted: where a restored log goes on, positions leave a gap of years."""
+    api = start()
+    seen = api.given_concert().when_admin("POST", "/sales/open").position
+    until(lambda: samples(api), lambda told: told["ticketing_feed_lag_events", "queue"] == 0)
+    with api.service.without_projector():
+        connection.execute(GAP)
+        api.when("POST", "/api/v1/users", {}).then(201)
+        told, ready = samples(api), api.when("GET", "/readyz").then(200).json
+    assert told["ticketing_log_position",] > seen + 10**15
+    (recorded,) = connection.execute(RECORDED_AFTER, [seen]).fetchone() or (0,)
+    assert told["ticketing_feed_lag_events", "queue"] == recorded > 0
+    assert 0 < told["ticketing_feed_lag_seconds", "queue"] < 60
+    assert ready["behind"]["queue"]["events"] == recorded
+    assert ready["behind"]["queue"]["seconds"] > 0
+    assert ready["topic"] is None
+    assert not [sample for sample in told if "topic" in sample[0] or "partition" in sample[0]]
 
 
 def test_answers_are_not_kept_by_caches(api: Api) -> None:

@@ -8,15 +8,18 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import Connection
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner, Result
 
+from aggregates.event import RecordedEvent
 from cli.console import ExitCode
 from cli.main import app
 from projections.registry import PROJECTIONS
-from tests.aggregates.given import ANN
+from tests.aggregates.given import ANN, BEN
 from tests.commands.sale import Sale
-from tests.commands.steps import registered
+from tests.commands.steps import on_sale, registered
+from tests.projections.partitioned import PARTITIONS, last_positions, project_to, publish, register
 from tests.projections.read_models import project
 from tests.projections.tables import write_log
 
@@ -36,14 +39,20 @@ PARK = """
 """
 
 
+SILENCE_RELAYS = """
+    UPDATE ticketing.worker_status SET beat_at = beat_at - interval '30 s' WHERE role = 'relay'
+"""
+
+
 @pytest.fixture(autouse=True)
 def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+    for setting in ("DATABASE_URL", "TICKETING_KAFKA"):
+        monkeypatch.delenv(setting, raising=False)
 
 
-def run(dsn: str, *options: str) -> Result:
-    return CliRunner().invoke(app, ["status", *options], env={"DATABASE_URL": dsn})
+def run(dsn: str, *options: str, **settings: str) -> Result:
+    return CliRunner().invoke(app, ["status", *options], env={"DATABASE_URL": dsn, **settings})
 
 
 def execute(dsn: str, statement: Any, *parameters: Any) -> None:
@@ -58,8 +67,8 @@ def running(dsn: str, *, leads: bool = True, silent_s: float = 0.0) -> None:
     execute(dsn, API, uuid4(), 0)
 
 
-def wrong(dsn: str) -> Sequence[str]:
-    result = run(dsn, "--json")
+def wrong(dsn: str, **settings: str) -> Sequence[str]:
+    result = run(dsn, "--json", **settings)
     told: Sequence[str] = json.loads(result.stdout)["wrong"]
     assert result.exit_code == (ExitCode.RULE_BROKEN if told else 0)
     return told
@@ -111,6 +120,107 @@ def test_a_read_model_that_is_behind_is_told_in_events_and_seconds(dsn: str) -> 
     project(dsn, sale.log.events)
 
     assert wrong(dsn) == []
+
+
+def recorded(dsn: str) -> Sequence[RecordedEvent]:
+    """Some events of different partitions, recorded long ago."""
+    sale = Sale()
+    sale.done(on_sale(), registered(ANN, balance=10), registered(BEN, balance=20))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        write_log(connection, sale.log.events)
+    return sale.log.events
+
+
+def relay(dsn: str, *, leads: bool, silent_s: float = 0.0) -> None:
+    execute(dsn, WORKER, "relay", uuid4(), silent_s, Jsonb({"leads": leads, "position": 0}))
+
+
+def test_the_topic_is_shown_and_how_far_behind_it_is(dsn: str, connection: Connection[Any]) -> None:
+    running(dsn)
+    relay(dsn, leads=True)
+    relay(dsn, leads=False)
+    events = recorded(dsn)
+    register(connection)
+    project_to(dsn, [events[-1].position] * PARTITIONS)
+    publish(connection, events[-3].position)
+
+    told = json.loads(run(dsn, "--json").stdout)
+
+    topic = told["topic"]
+    behind_s = topic.pop("behind_s")
+    assert topic == {
+        "name": "ticketing.test",
+        "partitions": PARTITIONS,
+        "position": events[-3].position,
+        "behind_events": 2,
+    }
+    assert behind_s > 10
+    assert {one["behind_events"] for one in told["read_models"]} == {0}
+    assert told["wrong"] == [f"the relay is {behind_s:,.0f} s behind: is Kafka out of reach? its log says"]
+    shown = run(dsn).stdout
+    assert f"The topic ticketing.test (4 partitions) has it up to position {events[-3].position}" in shown
+    assert "2 events, " in shown
+    assert "stands by" in shown
+
+    publish(connection, events[-1].position)
+
+    assert wrong(dsn) == []
+
+
+def test_read_models_that_stand_at_different_positions_tell_them_by_partition(
+    dsn: str, connection: Connection[Any]
+) -> None:
+    running(dsn)
+    last = recorded(dsn)[-1].position
+    register(connection)
+    project_to(dsn, [last] * PARTITIONS)
+    assert "by partition" not in run(dsn).stdout
+    execute(dsn, "UPDATE ticketing.projection_checkpoints SET position = 3 WHERE partition = 1")
+    told = json.loads(run(dsn, "--json").stdout)
+    assert {tuple(one["checkpoints"]) for one in told["read_models"]} == {(last, 3, last, last)}
+    assert {one["position"] for one in told["read_models"]} == {3}
+    assert {one["behind_events"] for one in told["read_models"]} == {last - 3}
+    assert f"queue by partition: 0 at {last}, 1 at 3, 2 at {last}, 3 at {last}" in run(dsn).stdout
+
+
+def test_a_quiet_partition_is_not_behind(dsn: str, connection: Connection[Any]) -> None:
+    running(dsn)
+    relay(dsn, leads=True)
+    events = recorded(dsn)
+    register(connection)
+    project_to(dsn, last_positions(events))
+    publish(connection, events[-1].position)
+    assert wrong(dsn) == []
+    assert {one["behind_events"] for one in json.loads(run(dsn, "--json").stdout)["read_models"]} == {0}
+
+
+def test_a_topic_needs_a_relay_that_leads(dsn: str, connection: Connection[Any]) -> None:
+    kafka = {"TICKETING_KAFKA": "localhost:9092"}
+    running(dsn)
+    register(connection)
+    assert wrong(dsn) == [], "Kafka is not in use"
+    assert wrong(dsn, **kafka) == ["no relay is running"]
+    relay(dsn, leads=False)
+    assert wrong(dsn) == wrong(dsn, **kafka) == ["no relay leads"]
+    relay(dsn, leads=True)
+    assert wrong(dsn, **kafka) == []
+    execute(
+        dsn, "UPDATE ticketing.worker_status SET beat_at = beat_at - interval '30 s' WHERE role = 'relay'"
+    )
+    first, silent, also_silent = sorted(wrong(dsn))
+    assert first == "no relay is running"
+    assert silent.startswith("relay ")
+    assert also_silent.startswith("relay ")
+
+
+def test_it_shows_who_follows_which_partitions(dsn: str) -> None:
+    running(dsn)
+    assert "partitions" not in run(dsn).stdout
+    execute(dsn, WORKER, "projector", uuid4(), 0, Jsonb({"partitions": [4, 0, 1, 2]}))
+    execute(dsn, WORKER, "projector", uuid4(), 0, Jsonb({"partitions": [3]}))
+    shown = [line.split()[-2:] for line in run(dsn).stdout.splitlines() if line.startswith("projector")]
+    assert ["0-2,", "4"] in shown
+    assert ["ago", "3"] in shown
 
 
 def test_an_audit_that_is_running_is_shown(dsn: str) -> None:
