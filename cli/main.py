@@ -17,6 +17,7 @@ from cli import (
     restored,
     rush,
     status,
+    topic,
     up,
 )
 from cli.console import EXIT_CODES_HELP, OneLineErrors
@@ -58,6 +59,10 @@ catalogue_app.command("load", help=catalogue.LOAD_HELP)(catalogue.load)
 catalogue_app.command("schema", help=catalogue.SCHEMA_HELP)(catalogue.schema)
 catalogue_app.command("sample", help=catalogue.SAMPLE_HELP)(catalogue.sample)
 app.add_typer(catalogue_app, name="catalogue")
+
+topic_app = typer.Typer(cls=OneLineErrors, help="The Kafka topic, for those who read it.")
+topic_app.command("schema", help=topic.SCHEMA_HELP)(topic.schema)
+app.add_typer(topic_app, name="topic")
 
 dead_letters_app = typer.Typer(cls=OneLineErrors, help=dead_letters.HELP)
 dead_letters_app.command("list", help=dead_letters.LIST_HELP)(dead_letters.list_all)

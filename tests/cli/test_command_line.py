@@ -31,6 +31,7 @@ COMMANDS = [
     ["catalogue", "load"],
     ["catalogue", "schema"],
     ["catalogue", "sample"],
+    ["topic", "schema"],
 ]
 
 RUSH = ["rush", "--buyers", "1", "--concert", "FIVE-NIGHTS"]
