@@ -159,13 +159,12 @@ class Expected:
         """Follow, from this position up to the next checkpoint, with those that have come so far."""
         self._follows.clear()
         self._same_until = 1 << 63
-        following, self._following = self._following, []
-        for reached, expectation in following:
+        for reached, expectation in self._following:
             if max(reached.positions) < position:
                 expectation.finish()
             else:
-                self._following.append((reached, expectation))
                 self._follow(reached, expectation, position)
+        self._following = [one for one in self._following if max(one[0].positions) >= position]
 
     def _follow(self, reached: Reached, expectation: Expectation, position: int) -> None:
         lowest = min(reached.positions)

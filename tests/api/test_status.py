@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from infrastructure.codec import read_form
 from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
-from tests.api.grammar import Api, someone, until
+from tests.api.grammar import Api, Then, someone, until
 from tests.api.metrics import samples
 from tests.projections.partitioned import PARTITIONS, publish, register
 
@@ -28,13 +28,18 @@ NAME = "ticketing.test"
 RECORDED = "SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s"
 
 
+def until_shown(api: Api, position: int) -> Then:
+    """Wait until all read models show the log up to this position."""
+    return until(
+        lambda: api.when("GET", "/readyz"),
+        lambda then: min(then.json["read_models"].values()) >= position,
+    )
+
+
 def test_it_is_alive_and_ready(api: Api) -> None:
     api.when("GET", "/healthz").then(200, {"status": "alive"})
     seen = api.given_concert().when_admin("POST", "/sales/open").position
-    ready = until(
-        lambda: api.when("GET", "/readyz"),
-        lambda then: min(then.json["read_models"].values()) >= seen,
-    ).then(200)
+    ready = until_shown(api, seen).then(200)
     assert ready.json["position"] >= seen
     assert set(ready.json["read_models"]) == {projection.name for projection in PROJECTIONS}
 
@@ -97,9 +102,7 @@ def test_how_far_behind_the_topic_is_is_told_and_does_not_make_it_unready(
     api = start()
     assert "topic" in api.when("GET", "/readyz").then(200).json
     seen = api.given_concert().when_admin("POST", "/sales/open").position
-    until(
-        lambda: api.when("GET", "/readyz"), lambda then: min(then.json["read_models"].values()) == seen
-    ).then(200)
+    until_shown(api, seen)
     publish(connection, seen - 2)
 
     ready = api.when("GET", "/readyz").then(200).json
@@ -122,7 +125,7 @@ def test_how_far_behind_read_models_are_is_told_in_events_and_seconds(
     """Events are counted: where a restored log goes on, positions leave a gap of years."""
     api = start()
     seen = api.given_concert().when_admin("POST", "/sales/open").position
-    until(lambda: samples(api), lambda told: told["ticketing_feed_lag_events", "queue"] == 0)
+    until_shown(api, seen)
     with api.service.without_projector():
         connection.execute(GAP)
         api.when("POST", "/api/v1/users", {}).then(201)
