@@ -1,7 +1,9 @@
 """How our processes speak to Kafka: what kafka-python is told, as the settings say."""
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from infrastructure.settings import PREFIX, Settings, SettingsError
 
@@ -10,6 +12,67 @@ BOOTSTRAP_TIMEOUT_MS = 5_000
 
 RECONNECT_BACKOFF_MAX_MS = 1_000
 """After an outage of any length all goes on within a second or so."""
+
+LOST = "Connection lost: "
+"""After this kafka-python says what is wrong with a connection."""
+
+Client = TypeVar("Client")
+
+
+class LastWords(logging.Handler):
+    """Keeps what was wrong with the last connection that was lost."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        _, lost, reason = record.getMessage().partition(LOST)
+        if lost:
+            self.text = reason
+
+
+@contextmanager
+def in_our_words() -> Iterator[LastWords]:
+    """Have kafka-python keep to itself what it says, many lines a second while no broker answers.
+
+    What was wrong is said with our own words. Those who log everything still see all of it.
+    """
+    library = logging.getLogger("kafka")
+    words, said_by_itself = LastWords(), library.propagate
+    library.addHandler(words)
+    library.propagate = logging.getLogger().isEnabledFor(logging.DEBUG)
+    try:
+        yield words
+    finally:
+        library.removeHandler(words)
+        library.propagate = said_by_itself
+
+
+def open_client(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:
+    """Open a consumer, a producer or an admin client of kafka-python, with the options of its own.
+
+    One that fails leaves neither threads nor sockets behind, as the library's own do. And none has the broker
+    make a topic that is not there, with however many partitions: the library says that it may, whatever its
+    option `allow_auto_create_topics` says. Raises kafka-python's errors.
+    """
+    from kafka.net.compat import KafkaNetClient  # noqa: PLC0415 (who has no Kafka does not wait for it)
+
+    opened: list[KafkaNetClient] = []
+
+    def connecting(**configs: Any) -> KafkaNetClient:
+        client = KafkaNetClient(**configs)
+        client.cluster.config["allow_auto_create_topics"] = False
+        opened.append(client)
+        return client
+
+    try:
+        return kind(**options, kafka_client=connecting)
+    except BaseException:
+        for client in opened:
+            client.close()
+        raise
 
 
 def client_options(settings: Settings) -> Mapping[str, Any]:

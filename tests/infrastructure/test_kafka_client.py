@@ -1,12 +1,20 @@
 """What kafka-python is told: all that the settings say, and nothing that would have no effect."""
 
+import gc
+import logging
+import socket
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaTimeoutError
 from pydantic import SecretStr
 
-from infrastructure.kafka_client import client_options
+from infrastructure.kafka_client import client_options, in_our_words, open_client
 from infrastructure.settings import Settings, SettingsError
 
 BROKERS = ("one:9092", "other:9093")
@@ -74,3 +82,39 @@ def test_what_is_missing_or_in_vain_is_named_in_one_line(settings: Mapping[str, 
 def test_without_kafka_there_is_nothing_to_say() -> None:
     with pytest.raises(SettingsError, match=r"^TICKETING_KAFKA: missing"):
         client_options(Settings())
+
+
+def test_a_client_that_reaches_nobody_leaves_nothing_behind(unused_port: int) -> None:
+    threads, files = set(threading.enumerate()), open_files()
+    with in_our_words() as words:
+        for kind in (KafkaAdminClient, KafkaProducer):
+            with pytest.raises(KafkaTimeoutError):
+                open_client(
+                    kind, {"bootstrap_servers": f"127.0.0.1:{unused_port}", "bootstrap_timeout_ms": 200}
+                )
+    assert "ECONNREFUSED" in words.text
+    assert set(threading.enumerate()) == threads
+    assert open_files() == files
+
+
+def test_what_the_library_says_is_kept_back_until_we_say_it(
+    unused_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with in_our_words(), pytest.raises(KafkaTimeoutError):
+        open_client(
+            KafkaAdminClient,
+            {"bootstrap_servers": f"127.0.0.1:{unused_port}", "bootstrap_timeout_ms": 100},
+        )
+    assert not caplog.records
+    assert logging.getLogger("kafka").propagate
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def open_files() -> int:
+    gc.collect()  # the library leaves its failed sockets to it
+    return len(list(Path("/proc/self/fd").iterdir()))
