@@ -3,8 +3,8 @@
 Whoever applies events locks the checkpoints first and moves them in the same transaction, so every event is
 applied once, however many do it at the same time.
 
-A quiet partition's checkpoint stays at its last event. Where the topic says that nothing has followed since,
-the partition counts as applied as far as the topic has come (`ticketing.checkpoint_positions`).
+Where the topic says that nothing follows in a partition, whoever follows the topic moves its checkpoint on as
+far as the topic has come. That stays true whatever comes later, so a checkpoint never goes back.
 """
 
 import asyncio
@@ -50,23 +50,35 @@ PLACES: LiteralString = """
 POSITIONS: LiteralString = """
     SELECT projection, partition, position
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
-    JOIN ticketing.checkpoint_positions USING (projection, version)
+    JOIN ticketing.projection_checkpoints USING (projection, version)
     ORDER BY projection, partition
 """
+
+SETTLE: LiteralString = """
+    WITH quiet AS (
+        SELECT checkpoint.projection, checkpoint.version, checkpoint.partition, topic.position
+        FROM json_to_recordset(%s) AS wanted (projection text, version int)
+        JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
+        JOIN ticketing.topic_partitions AS published USING (partition)
+        JOIN ticketing.topic ON checkpoint.position >= published.last_position
+            AND checkpoint.position < topic.position
+        FOR UPDATE OF checkpoint SKIP LOCKED
+    )
+    UPDATE ticketing.projection_checkpoints AS checkpoint
+    SET position = quiet.position
+    FROM quiet
+    WHERE checkpoint.projection = quiet.projection AND checkpoint.version = quiet.version
+        AND checkpoint.partition = quiet.partition
+    RETURNING checkpoint.projection, checkpoint.partition, checkpoint.position
+"""
+"""Nobody is waited for: who holds a checkpoint is about to move it."""
 
 TOPIC_POSITION: LiteralString = "SELECT position FROM ticketing.topic"
 
 LOCK: LiteralString = """
-    SELECT checkpoint.projection, checkpoint.partition,
-           CASE WHEN checkpoint.position >= published.last_position
-                THEN greatest(checkpoint.position, topic.position)
-                ELSE checkpoint.position
-           END,
-           clock_timestamp()
+    SELECT checkpoint.projection, checkpoint.partition, checkpoint.position, clock_timestamp()
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
     JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
-    LEFT JOIN ticketing.topic_partitions AS published USING (partition)
-    LEFT JOIN ticketing.topic ON true
     WHERE %s::int[] IS NULL OR checkpoint.partition = ANY(%s)
     ORDER BY checkpoint.projection, checkpoint.partition
     FOR UPDATE OF checkpoint
@@ -139,6 +151,18 @@ async def positions(
     """Return up to which log position each partition has been applied, by the projection's name."""
     cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(POSITIONS, [_rows(projections)])
+    return _by_projection(await cursor.fetchall())
+
+
+async def settle(
+    connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
+) -> Mapping[str, Positions]:
+    """Move the checkpoints of partitions in which nothing follows on as far as the topic has come.
+
+    Return those that were moved, by the projection's name. Nothing of such a partition stands in between.
+    """
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(SETTLE, [_rows(projections)])
     return _by_projection(await cursor.fetchall())
 
 

@@ -143,6 +143,7 @@ class Projector:
         Raises psycopg.Error or OSError where the store is out of reach; nothing is half done then.
         """
         connection = await self._connected()
+        await self._settle(connection)
         await self._look(connection)
         longest = 0
         for projections in self._groups():
@@ -178,13 +179,19 @@ class Projector:
         for name, standing in self.standings.items():
             standing.positions = reached[name]
 
+    async def _settle(self, connection: AsyncConnection[Any]) -> None:
+        """Readers wait for a position of the log, whichever partitions the events up to it are of."""
+        if self._topic is not None:
+            for name, positions in (await checkpoints.settle(connection, self._projections)).items():
+                standing = self.standings[name]
+                standing.positions = {**standing.positions, **positions}
+
     async def _look(self, connection: AsyncConnection[Any]) -> None:
         """See from time to time how the topic does, and how other projectors do with their partitions."""
         now = asyncio.get_running_loop().time()
         if self._topic is None or now < self._next_look:
             return
         self._next_look = now + LOOK_EVERY_S
-        await self._find_positions(connection)
         self._standstill.look(
             now,
             log=await self._feed.last_position(),

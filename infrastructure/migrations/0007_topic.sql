@@ -23,16 +23,9 @@ COMMENT ON TABLE ticketing.projection_checkpoints IS
     'log; written in the transaction of its rows.';
 
 CREATE VIEW ticketing.checkpoint_positions AS
-SELECT checkpoint.projection, checkpoint.version, checkpoint.partition, checkpoint.amended,
-       CASE WHEN checkpoint.position >= published.last_position
-            THEN greatest(checkpoint.position, topic.position)
-            ELSE checkpoint.position
-       END AS position
-FROM ticketing.projection_checkpoints AS checkpoint
-LEFT JOIN ticketing.topic_partitions AS published USING (partition)
-LEFT JOIN ticketing.topic ON true;
-COMMENT ON VIEW ticketing.checkpoint_positions IS
-    'The checkpoints, and where nothing follows in a quiet partition, how far the topic has come meanwhile.';
+SELECT projection, version, partition, position, amended
+FROM ticketing.projection_checkpoints;
+COMMENT ON VIEW ticketing.checkpoint_positions IS 'The checkpoints, as readers take them.';
 
 CREATE VIEW ticketing.read_model_positions AS
 SELECT projection, version, min(position) AS position, max(amended) AS amended

@@ -17,7 +17,7 @@ from tests.audit.database import store
 from tests.audit.sales import a_sale_of_all_kinds
 from tests.audit.test_read_models import differences
 from tests.projections import partitioned
-from tests.projections.partitioned import PARTITIONS, last_positions, project_to, publish, register
+from tests.projections.partitioned import PARTITIONS, last_positions, project_to, publish, register, settle
 
 PARK = """
     INSERT INTO ticketing.dead_letters
@@ -130,6 +130,7 @@ def test_a1_an_event_that_never_came_to_the_topic_is_found_in_what_readers_are_t
         "UPDATE ticketing.topic_partitions SET last_position = %s WHERE partition = %s",
         [charged.position - 1, partition],
     )
+    settle(dsn)
 
     assert {one.read_model.partition(".")[0] for one in differences(dsn)} >= {"wallet_entries"}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from threading import Event
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -9,12 +10,17 @@ from psycopg import Connection
 
 from aggregates.event import RecordedEvent
 from infrastructure import codec
-from projections.partitions import partition_of
+from infrastructure.feed import PostgresFeed
+from projections import checkpoints
+from projections.feed import Reading
+from projections.partitions import Positions, partition_of
 from projections.projection import Projection
 from projections.registry import PROJECTIONS
 from tests.projections.read_models import connect
 
 PARTITIONS: Final = 4
+
+PUBLISH_EVERY_S: Final = 0.02
 
 REGISTER: Sequence[LiteralString] = (
     "INSERT INTO ticketing.topic (name, partitions) VALUES ('ticketing.test', %s)",
@@ -101,6 +107,16 @@ def project_to(
     asyncio.run(project())
 
 
+def settle(dsn: str) -> None:
+    """Move quiet partitions on, as a projector does that follows the topic."""
+
+    async def run() -> None:
+        async with await connect(dsn) as connection:
+            await checkpoints.settle(connection, PROJECTIONS)
+
+    asyncio.run(run())
+
+
 def _between(
     events: Sequence[RecordedEvent], reached: dict[int, int], positions: Sequence[int]
 ) -> Sequence[RecordedEvent]:
@@ -110,3 +126,48 @@ def _between(
         if (partition := partition_of(event.partition_key, len(positions))) in reached
         and reached[partition] < event.position <= positions[partition]
     ]
+
+
+class LogTopic:
+    """Some partitions of a topic that brings at once what the log has. See `projections.feed.Topic`."""
+
+    def __init__(self, dsn: str, partitions: Sequence[int]) -> None:
+        self.partitions = partitions
+        self._feed = PostgresFeed(dsn)
+
+    async def read(self, after: Positions, limit: int) -> Reading:
+        """Return what has been recorded in them."""
+        ours = {one: after[one] for one in self.partitions}
+        events = [
+            event
+            for event in await self._feed.read(min(ours.values()), limit)
+            if event.position > ours.get(partition_of(event.partition_key, len(after)), event.position)
+        ]
+        until = {partition_of(event.partition_key, len(after)): event.position for event in events}
+        return Reading(events, {one: ours[one] for one in until}, until)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._feed.close()
+
+
+class Publisher:
+    """Notes on and on that all of the log is on the topic."""
+
+    def __init__(self, dsn: str, partitions: int = PARTITIONS) -> None:
+        self._feed = PostgresFeed(dsn)
+        self._dsn = dsn
+        self._partitions = partitions
+        self._position = 0
+
+    async def run(self, stop: Event) -> None:
+        """Publish until `stop`."""
+        async with await connect(self._dsn) as connection:
+            while not stop.is_set():
+                events = await self._feed.read(self._position, limit=1_000)
+                if events:
+                    last = {partition_of(one.partition_key, self._partitions): one.position for one in events}
+                    self._position = events[-1].position
+                    await connection.execute(PUBLISH, [self._position, list(last), list(last.values())])
+                await asyncio.sleep(PUBLISH_EVERY_S)
+        await self._feed.close()
