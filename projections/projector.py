@@ -192,6 +192,7 @@ class Projector:
         if self._topic is None or now < self._next_look:
             return
         self._next_look = now + LOOK_EVERY_S
+        await self._find_positions(connection)
         self._standstill.look(
             now,
             log=await self._feed.last_position(),
