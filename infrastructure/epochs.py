@@ -125,6 +125,10 @@ class Epochs:
             self._kept_until[str(before.epoch)] = kept_until
         self._kept_until[""] = self._kept_until[str(first.epoch)]  # before tokens were marked
 
+    def knows(self, epoch: str) -> bool:
+        """Whether the epoch is one of this log's."""
+        return epoch in self._kept_until
+
     def has_lost(self, position: int) -> bool:
         """Whether what was recorded at this position is no longer in the log."""
         return any(epoch.after_position < position < epoch.first_position for epoch in self._restores)

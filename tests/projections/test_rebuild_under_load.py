@@ -10,8 +10,10 @@ from threading import Event
 from typing import Any
 from uuid import UUID
 
+import pytest
 from psycopg import Connection, IsolationLevel
 
+import audit
 from aggregates.ids import UserId
 from infrastructure.feed import PostgresFeed
 from projections import checkpoints, wallet_entries
@@ -21,6 +23,7 @@ from projections.rebuild import Step
 from projections.registry import PROJECTIONS
 from tests.audit.database import project, store
 from tests.audit.sales import a_sale_of_all_kinds
+from tests.projections.partitioned import PARTITIONS, LogTopic, Publisher, register
 from tests.projections.read_models import connect
 from tests.projections.rebuilding import (
     USER,
@@ -45,18 +48,22 @@ EXCHANGES_APART = 7
 class Readers:
     """People who read all the time until they are told to stop, and note what they were told."""
 
-    def __init__(self, dsn: str, wallet: WalletLog) -> None:
+    def __init__(self, dsn: str, wallet: WalletLog, partitions: int) -> None:
         self.stop = Event()
         self.read = 0
         self._dsn = dsn
         self._wallet = wallet
+        self._partitions = partitions
 
     def follow(self, *, of_one_snapshot: bool) -> None:
-        """Read the wallet again and again: never an error, an earlier position, or another's balance."""
+        """Read the wallet again and again: never an error, an earlier position, or another's balance.
+
+        Where others than the wallet's partition have not come so far, the balance is of a later position.
+        """
         asyncio.run(self._follow(of_one_snapshot=of_one_snapshot))
 
     async def _follow(self, *, of_one_snapshot: bool) -> None:
-        latest = 0
+        latest = latest_balance = 0
         async with await connect(self._dsn) as connection:
             connection.prepare_threshold = 0
             if of_one_snapshot:
@@ -74,25 +81,43 @@ class Readers:
                     found = await wallet_entries.find_wallet(connection, READER)
                 assert found.position >= latest
                 assert found.value is not None
-                assert found.value.balance == self._wallet.balance_at(found.position)
-                latest = found.position
+                right = self._wallet.balance_at(found.position)
+                balance = found.value.balance
+                assert balance == right if self._partitions == 1 else balance >= max(right, latest_balance)
+                latest, latest_balance = found.position, balance
                 self.read += 1
 
     def project(self) -> None:
         """Keep all read models up to date, as a process of its own does."""
+        asyncio.run(self._project(topic=None))
 
-        async def run() -> None:
-            feed = PostgresFeed(self._dsn)
-            projector, stop = Projector(self._dsn, feed, PROJECTIONS), asyncio.Event()
-            running = asyncio.create_task(projector.run(stop))
-            await asyncio.to_thread(self.stop.wait)
-            stop.set()
-            await running
-            await feed.close()
-            assert projector.store_losses == 0
-            assert not any(standing.failures for standing in projector.standings.values())
+    def project_partitions(self, *partitions: int) -> None:
+        """Likewise, as one that has some partitions of the topic."""
+        asyncio.run(self._project(LogTopic(self._dsn, partitions)))
 
-        asyncio.run(run())
+    def projecting(self) -> Sequence[tuple[Any, ...]]:
+        """All that is to be done to keep the read models up to date, each in a thread."""
+        if self._partitions == 1:
+            return [(self.project,)]
+        rest = range(2, self._partitions)
+        return [(self.publish,), (self.project_partitions, 0, 1), (self.project_partitions, *rest)]
+
+    def publish(self) -> None:
+        """Keep the topic up to date."""
+        asyncio.run(Publisher(self._dsn, self._partitions).run(self.stop))
+
+    async def _project(self, topic: LogTopic | None) -> None:
+        feed = PostgresFeed(self._dsn)
+        projector, stop = Projector(self._dsn, feed, PROJECTIONS, topic=topic), asyncio.Event()
+        running = asyncio.create_task(projector.run(stop))
+        await asyncio.to_thread(self.stop.wait)
+        stop.set()
+        await running
+        await feed.close()
+        if topic is not None:
+            await topic.close()
+        assert projector.store_losses == 0
+        assert not any(standing.failures for standing in projector.standings.values())
 
     def spend(self) -> None:
         """Let the log grow."""
@@ -100,14 +125,19 @@ class Readers:
             self._wallet.charge(3)
 
 
-def test_reads_never_stop_and_never_run_backwards(dsn: str) -> None:
+@pytest.mark.parametrize("partitions", [1, PARTITIONS])
+def test_reads_never_stop_and_never_run_backwards(
+    dsn: str, connection: Connection[Any], partitions: int
+) -> None:
     wallet = WalletLog(dsn)
     wallet.charge(50)
     project(dsn)
-    readers = Readers(dsn, wallet)
-    with ThreadPoolExecutor(8) as threads:
+    readers = Readers(dsn, wallet, partitions)
+    if partitions > 1:
+        register(connection, partitions)
+    with ThreadPoolExecutor(10) as threads:
         working = [
-            threads.submit(readers.project),
+            *(threads.submit(work, *of) for work, *of in readers.projecting()),
             threads.submit(readers.spend),
             *(threads.submit(readers.follow, of_one_snapshot=turn % 2 == 1) for turn in range(4)),
         ]
@@ -124,7 +154,9 @@ def test_reads_never_stop_and_never_run_backwards(dsn: str) -> None:
             readers.stop.set()
         for one in working:
             one.result()
+    assert audit.run(dsn).ok
     project(dsn)
+    assert audit.run(dsn).ok
 
 
 def test_a_rebuild_that_is_killed_anywhere_leaves_the_one_that_is_read_alone(
