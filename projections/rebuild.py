@@ -5,8 +5,9 @@ ordinary projector fills it. It is compared with the log before anyone reads it.
 
 It takes its place in one transaction, which renames the two schemas:
 
-- The checkpoint of the one that is read stays locked until the next one has come at least as far: so no
-  reader finds an earlier position, or rows older than the position beside them.
+- The checkpoints of the one that is read stay locked until the next one has come at least as far as that of
+  its foremost partition: so no reader finds an earlier position, or older rows. The next one is made from the
+  log, whichever way events come to the other; whoever follows the topic passes over what it has already.
 - Its tables are locked, so that no statement that has found the old ones by their names reads the checkpoint
   of the new ones. A statement that waits for that lock looks the names up again, a prepared one too.
 - `ticketing.projection_schemas` is locked. Those whose one snapshot spans several statements have locked it,

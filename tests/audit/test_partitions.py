@@ -110,6 +110,7 @@ def test_a1_a_quiet_partition_is_compared_where_readers_are_told_that_it_stands(
 ) -> None:
     project_to(dsn, last_positions(partitioned.log(connection)))
     publish(connection, last)
+    settle(dsn)
     assert differences(dsn) == []
     connection.execute("DELETE FROM ticketing.ticketing_events WHERE notification_id = %s", [last])
     assert differences(dsn) != [], "the row of the last event"
