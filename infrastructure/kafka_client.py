@@ -16,6 +16,9 @@ RECONNECT_BACKOFF_MAX_MS = 1_000
 LOST = "Connection lost: "
 """After this kafka-python says what is wrong with a connection."""
 
+REFUSED = "SaslAuthenticationFailedError"
+"""What it says of wrong credentials, though not always: it may see before that the broker has hung up."""
+
 Client = TypeVar("Client")
 
 
@@ -25,12 +28,15 @@ class LastWords(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.text = ""
+        self.refused = False
+        """Whether a broker has refused our credentials."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it."""
         _, lost, reason = record.getMessage().partition(LOST)
         if lost:
             self.text = reason
+            self.refused |= REFUSED in reason
 
 
 @contextmanager

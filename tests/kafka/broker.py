@@ -37,14 +37,17 @@ class Broker:
     Entered it is started, left it is killed. After `kill` or `stop`, `start` brings it back with its data.
     """
 
-    def __init__(self, folder: Path, java_options: Sequence[str] = QUICK_START) -> None:
-        """`folder` may hold what an earlier broker left there."""
+    def __init__(
+        self, folder: Path, java_options: Sequence[str] = QUICK_START, more_properties: str = ""
+    ) -> None:
+        """`folder` may hold what an earlier one left; `more_properties` go into server.properties."""
         self.folder = folder
         self.data_folder = folder / "data"
         """Without it, a broker that is started begins with nothing, as a new cluster does."""
         self.log_file = folder / "broker.log"
         self.port, self._controller_port = _free_ports()
         self._java_options = java_options
+        self._more_properties = more_properties
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -81,7 +84,11 @@ class Broker:
             shutil.copytree(kafka.formatted, self.data_folder)
         properties = self.folder / "server.properties"
         write_properties(
-            properties, data_folder=self.data_folder, port=self.port, controller_port=self._controller_port
+            properties,
+            data_folder=self.data_folder,
+            port=self.port,
+            controller_port=self._controller_port,
+            more_properties=self._more_properties,
         )
         java = ["java", f"-Xmx{HEAP_MIB}m", *self._java_options, "-cp", class_path(kafka.jars)]
         with self.log_file.open("wb") as log:

@@ -63,9 +63,11 @@ def caches() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def write_properties(file: Path, *, data_folder: Path, port: int, controller_port: int) -> None:
-    """Write the settings of a broker."""
-    template = Template(SERVER_PROPERTIES.read_text())
+def write_properties(
+    file: Path, *, data_folder: Path, port: int, controller_port: int, more_properties: str = ""
+) -> None:
+    """Write the settings of a broker; of those that are said twice, Java takes the last."""
+    template = Template(f"{SERVER_PROPERTIES.read_text()}\n{more_properties}")
     file.write_text(template.substitute(data_folder=data_folder, port=port, controller_port=controller_port))
 
 
