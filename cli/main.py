@@ -10,6 +10,7 @@ from cli import (
     audit,
     catalogue,
     dead_letters,
+    health,
     migrate,
     postgres,
     processes,
@@ -46,6 +47,7 @@ app.command("up", help=up.HELP)(up.command)
 app.command("rush", help=rush.HELP)(rush.command)
 app.command("audit", help=audit.HELP)(audit.command)
 app.command("status", help=status.HELP)(status.command)
+app.command("health", help=health.HELP)(health.command)
 app.command("migrate", help=migrate.HELP)(migrate.command)
 app.command("restored", help=restored.HELP)(restored.command)
 app.command("postgres", help=postgres.HELP, context_settings=postgres.CONTEXT)(postgres.command)

@@ -43,6 +43,18 @@ ALL: LiteralString = """
     ORDER BY role, process_id
 """
 
+BEATS_FROM_HERE: LiteralString = """
+    SELECT EXISTS (
+        SELECT
+        FROM pg_stat_activity
+        WHERE datname = current_database()
+          AND usename = current_user
+          AND application_name = %(session)s
+          AND client_addr IS NOT DISTINCT FROM inet_client_addr()
+          AND state_change > clock_timestamp() - %(silence_s_max)s * interval '1 second'
+    )
+"""
+
 Facts = Mapping[str, Any]
 """What can be written as JSON."""
 
@@ -84,7 +96,7 @@ class WorkerStatus:
             self._dsn,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_S,
-            application_name=f"ticketing-{self._role}-status",
+            application_name=_session(self._role),
         )
         try:
             while not stop.is_set():
@@ -111,3 +123,19 @@ async def worker_statuses(connection: AsyncConnection[Any]) -> Sequence[WorkerFo
     """Return what every worker told last, by role."""
     cursor = await connection.execute(ALL)
     return [WorkerFound(*row) for row in await cursor.fetchall()]
+
+
+def beats_from_here(connection: psycopg.Connection[Any], role: str, silence_s_max: float) -> bool:
+    """Tell whether a worker of this role has told of itself that lately, from the address that asks.
+
+    So a container hears of its own worker alone. On one machine that may be any of its workers of that role.
+    """
+    row = connection.execute(
+        BEATS_FROM_HERE, {"session": _session(role), "silence_s_max": silence_s_max}
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _session(role: str) -> str:
+    """Name the session in which a worker tells of itself, for who looks at PostgreSQL's sessions."""
+    return f"ticketing-{role}-status"

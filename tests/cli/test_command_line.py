@@ -17,6 +17,7 @@ COMMANDS = [
     ["rush"],
     ["audit"],
     ["status"],
+    ["health"],
     ["dead-letters", "list"],
     ["dead-letters", "show"],
     ["dead-letters", "retry"],
