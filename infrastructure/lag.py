@@ -22,7 +22,7 @@ TOPIC: LiteralString = "SELECT name, partitions, position FROM ticketing.topic"
 
 CHECKPOINTS: LiteralString = """
     SELECT projection, version, array_agg(position ORDER BY partition)
-    FROM ticketing.checkpoint_positions
+    FROM ticketing.projection_checkpoints
     GROUP BY projection, version
 """
 

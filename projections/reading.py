@@ -1,7 +1,8 @@
 """Reading the read models: plain SQL, and with each answer the log position that it reflects.
 
 A query and the position of its projection are read in one statement, so from one snapshot: the answer is what
-the log up to that very position says.
+the log up to that very position says. Partitions of the log are applied side by side. Where all that is asked
+for belongs to one partition key, its partition's position counts, else that which all of them have reached.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from projections.partitions import partition_of
 from projections.projection import Projection, in_schema
 
 T = TypeVar("T")
@@ -19,18 +21,21 @@ C = TypeVar("C")
 R = TypeVar("R", bound=msgspec.Struct)
 
 AT_POSITION: LiteralString = """
-    SELECT checkpoint.log_position, answer.*
+    SELECT reached.log_positions, answer.*
     FROM (
-        SELECT coalesce(min(position), 0) AS log_position
-        FROM ticketing.checkpoint_positions
+        SELECT coalesce(min(position), 0) AS log_position,
+               coalesce(array_agg(position ORDER BY partition), '{0}') AS log_positions
+        FROM ticketing.projection_checkpoints
         WHERE projection = %(projection)s AND version = %(version)s
-    ) AS checkpoint
-    LEFT JOIN (
+    ) AS reached
+    LEFT JOIN LATERAL (
         SELECT row_number() OVER () AS place, wanted.*
         FROM ({query}) AS wanted
     ) AS answer ON true
     ORDER BY answer.place
 """
+
+"""A query may end at `reached.log_position`, which all partitions have reached."""
 
 LOCK_VERSIONS: LiteralString = "LOCK TABLE ticketing.projection_schemas IN ACCESS SHARE MODE"
 
@@ -55,14 +60,14 @@ async def find_all(
     query: LiteralString,
     parameters: Mapping[str, Any],
     row_type: type[R],
+    key: str | None = None,
 ) -> Found[Sequence[R]]:
-    """Return every row of the query, in its order. Its columns are named as the fields of `row_type`."""
-    cursor = connection.cursor(binary=True, row_factory=dict_row)
-    names = {"projection": projection.name, "version": projection.version}
-    await cursor.execute(_at_position(query, projection.schema), {**parameters, **names})
-    rows = await cursor.fetchall()
-    found = [msgspec.convert(row, row_type) for row in rows if row["place"] is not None]
-    return Found(rows[0]["log_position"], found)
+    """Return every row of the query, in its order. Its columns are named as the fields of `row_type`.
+
+    `key` is the partition key of all that is asked for, None where that is of several.
+    """
+    positions, found = await _find(connection, projection, query, parameters, row_type)
+    return Found(position_of(positions, key), found)
 
 
 async def find_one(
@@ -71,10 +76,33 @@ async def find_one(
     query: LiteralString,
     parameters: Mapping[str, Any],
     row_type: type[R],
+    key_of: Callable[[R], str],
 ) -> Found[R | None]:
-    """Return the query's only row, None where there is none."""
-    found = await find_all(connection, projection, query, parameters, row_type)
-    return Found(found.position, found.value[0] if found.value else None)
+    """Return the query's only row, None where there is none; `key_of` says what its partition key is."""
+    positions, found = await _find(connection, projection, query, parameters, row_type)
+    row = found[0] if found else None
+    return Found(position_of(positions, None if row is None else key_of(row)), row)
+
+
+async def _find(
+    connection: AsyncConnection[Any],
+    projection: Projection[Any],
+    query: LiteralString,
+    parameters: Mapping[str, Any],
+    row_type: type[R],
+) -> tuple[Sequence[int], Sequence[R]]:
+    """Return the rows, and up to where they show each partition of the log."""
+    cursor = connection.cursor(binary=True, row_factory=dict_row)
+    names = {"projection": projection.name, "version": projection.version}
+    await cursor.execute(_at_position(query, projection.schema), {**parameters, **names})
+    rows = await cursor.fetchall()
+    found = [msgspec.convert(row, row_type) for row in rows if row["place"] is not None]
+    return rows[0]["log_positions"], found
+
+
+def position_of(positions: Sequence[int], key: str | None = None) -> int:
+    """Pick the position of a key's partition, or what all partitions have reached."""
+    return min(positions) if key is None else positions[partition_of(key, len(positions))]
 
 
 async def lock_versions(connection: AsyncConnection[Any]) -> None:

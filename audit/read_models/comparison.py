@@ -240,7 +240,7 @@ def checkpoints(connection: Connection[Any], suffix: str = "") -> Checkpoints:
     rows = connection.execute(
         """
         SELECT projection, version, array_agg(position ORDER BY partition)
-        FROM ticketing.checkpoint_positions
+        FROM ticketing.projection_checkpoints
         GROUP BY projection, version
         """
     ).fetchall()

@@ -22,13 +22,9 @@ COMMENT ON TABLE ticketing.projection_checkpoints IS
     'Up to which position each projection has been applied, for each partition of the topic, or the one of the '
     'log; written in the transaction of its rows.';
 
-CREATE VIEW ticketing.checkpoint_positions AS
-SELECT projection, version, partition, position, amended
-FROM ticketing.projection_checkpoints;
-COMMENT ON VIEW ticketing.checkpoint_positions IS 'The checkpoints, as readers take them.';
-
 CREATE VIEW ticketing.read_model_positions AS
-SELECT projection, version, min(position) AS position, max(amended) AS amended
-FROM ticketing.checkpoint_positions
+SELECT projection, version, min(position) AS position, array_agg(position ORDER BY partition) AS positions,
+       max(amended) AS amended
+FROM ticketing.projection_checkpoints
 GROUP BY projection, version;
 COMMENT ON VIEW ticketing.read_model_positions IS 'Up to which position the read models show the log.';
