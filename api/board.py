@@ -40,7 +40,7 @@ from projections import concerts, queue, seat_map
 from projections.checkpoints import places
 from projections.concerts import ConcertFound
 from projections.queue import TokenFound
-from projections.reading import lock_versions
+from projections.reading import lock_versions, position_of
 from projections.registry import PROJECTIONS
 from projections.seat_map import PerformanceFound
 
@@ -166,7 +166,9 @@ class Board:
         """The position of the log's last event, as of the last refresh."""
         self._refreshes = 0
         self.positions: dict[str, int] = dict.fromkeys((p.name for p in PROJECTIONS), 0)
-        """Up to where each read model has come."""
+        """Up to where each read model has come, of all partitions of the log."""
+        self._reached: dict[str, Sequence[int]] = {}
+        """And of each partition, where some have come further."""
         self._amended: dict[str, int] = {}
         """How often each was changed behind that."""
         self.refreshed_at = -math.inf
@@ -218,6 +220,15 @@ class Board:
         """Up to where all read models have come."""
         return min(self.positions.values())
 
+    def position_of(self, projection: str, code: ConcertCode) -> int:
+        """Up to where a read model shows what belongs to this concert."""
+        reached = self.reached_of(projection)
+        return position_of(reached, code) if reached else 0
+
+    def reached_of(self, projection: str) -> Sequence[int]:
+        """Up to where a read model has come in each partition of the log; none as long as that is unknown."""
+        return self._reached.get(projection, ())
+
     def line(self, code: ConcertCode) -> Line | None:
         """The concert's line, None where the board does not know it (yet)."""
         return self._lines.get(code)
@@ -265,7 +276,8 @@ class Board:
         """
         active = self._active.get(claims.jti)
         if active is not None and (ends_at := active.ends_at) is not None and self.now() < ends_at:
-            return TokenStanding(TokenStatus.ACTIVE, ends_at, self.positions[self.QUEUE])
+            position = self.position_of(self.QUEUE, claims.concert)
+            return TokenStanding(TokenStatus.ACTIVE, ends_at, position)
         issued = (await self.line_of(claims.concert)).issued
         found = await self._read_models.read(queue.find_token, claims.jti)
         if found.value is not None:
@@ -293,7 +305,8 @@ class Board:
     async def seat_map(self, performance: PerformanceFound) -> RenderedMap:
         """The seat map of a performance on this board, rendered anew only if it has changed."""
         key = (performance.code, performance.performance)
-        position = self.positions[self.SEAT_MAP]  # now: while it is rendered the board moves on
+        # Now: while it is rendered the board moves on.
+        position = self.position_of(self.SEAT_MAP, performance.code)
         rendered = self._seat_maps.get(key)
         if rendered is None or rendered.version < performance.changed_position:
             rendered = await self._render(key, performance.changed_position)
@@ -362,31 +375,34 @@ class Board:
     async def _refresh(self, connection: AsyncConnection[Any]) -> None:
         """Read in one snapshot what has changed since the last one, and only then show it, all at once.
 
-        Nobody who asks meanwhile sees more than the positions say: their next read may go elsewhere.
+        Nobody who asks meanwhile sees more than the positions say: their next read may go elsewhere. What has
+        changed since the position that all partitions have reached holds all that is new: what is read again
+        of those that are ahead is as it was, or newer.
         """
         changes: list[Show] = []
         async with connection.transaction():
             await lock_versions(connection)
             log_end = await self._read_clock_and_end(connection)
             found = await places(connection, PROJECTIONS)
-            reached = {name: place.position for name, place in found.items()}
+            reached = {name: place.positions for name, place in found.items()}
             amended = {name: place.amended for name, place in found.items()}
-            is_earlier = any(reached[name] < position for name, position in self.positions.items())
+            is_earlier = any(found[name].position < position for name, position in self.positions.items())
             if is_earlier or amended != self._amended:
                 self._amended = amended
                 self._start_over()
-            if reached["concerts"] != self.positions["concerts"]:
+            if reached["concerts"] != self._reached.get("concerts"):
                 changes.append(await self._read_concerts(connection))
-            if reached[self.SEAT_MAP] != self.positions[self.SEAT_MAP]:
+            if reached[self.SEAT_MAP] != self._reached.get(self.SEAT_MAP):
                 changes.append(await self._read_performances(connection))
-            if reached[self.QUEUE] != self.positions[self.QUEUE]:
+            if reached[self.QUEUE] != self._reached.get(self.QUEUE):
                 changes.append(await self._read_lines(connection))
             if (now := asyncio.get_running_loop().time()) >= self._admissions_at:
                 self._admissions_at = now + ADMISSIONS_EVERY_S
                 changes.append(await self._read_admissions(connection))
         for show in changes:
             show()
-        self.positions = reached
+        self.positions = {name: place.position for name, place in found.items()}
+        self._reached = reached
         self._log_end = log_end
         self._refreshes += 1
         self.refreshed_at = asyncio.get_running_loop().time()
@@ -396,6 +412,7 @@ class Board:
     def _start_over(self) -> None:
         """Forget everything: rows were changed behind the positions, or these are earlier (a restore)."""
         self.positions = dict.fromkeys(self.positions, 0)
+        self._reached = {}
         self.refreshed_at = -math.inf
         for known in (self._lines, self._concerts, self._performances, self._active, self._seat_maps):
             known.clear()

@@ -90,7 +90,8 @@ async def dates(call: Call[None, DatesQuery]) -> Reply:
         for performance in board.performances(call.code)
         if performance.starts_at > now and (call.query.all or performance.seats_available > 0)
     ]
-    return json_reply(200, DatesView(concert.code, concert.title, listed), board.positions[board.SEAT_MAP])
+    view = DatesView(concert.code, concert.title, listed)
+    return json_reply(200, view, board.position_of(Board.SEAT_MAP, concert.code))
 
 
 def _date(performance: PerformanceFound) -> DateView:

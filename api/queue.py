@@ -78,7 +78,8 @@ async def ask(call: Call[None, None]) -> Reply:
     board, claims = await call.board(Board.QUEUE), call.claims
     line = await board.line_of(claims.concert)
     if line.waits(claims.queue_number):
-        return _token_reply(_waiting(claims, call.signed_token, line), board.positions[board.QUEUE])
+        position = board.position_of(Board.QUEUE, claims.concert)
+        return _token_reply(_waiting(claims, call.signed_token, line), position)
     found = await board.token(claims)
     return _token_reply(
         _not_waiting(claims, call.signed_token, line, found.status, found.ends_at), found.position

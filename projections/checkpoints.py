@@ -42,7 +42,7 @@ BEGIN: LiteralString = """
 """
 
 PLACES: LiteralString = """
-    SELECT wanted.projection, coalesce(reached.position, 0), coalesce(reached.amended, 0)
+    SELECT wanted.projection, coalesce(reached.positions, '{0}'), coalesce(reached.amended, 0)
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
     LEFT JOIN ticketing.read_model_positions AS reached USING (projection, version)
 """
@@ -134,8 +134,14 @@ class Locked(NamedTuple):
 class Place(NamedTuple):
     """How far a projection has come, and how often it was changed behind that."""
 
-    position: int
+    positions: Sequence[int]
+    """By partition: its rows show the log up to there."""
     amended: int
+
+    @property
+    def position(self) -> int:
+        """Up to where it shows the log, whichever partition is asked about."""
+        return min(self.positions)
 
 
 async def begin(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
@@ -183,7 +189,7 @@ async def places(
     """
     cursor = connection.cursor(row_factory=tuple_row)
     await cursor.execute(PLACES, [_rows(projections)])
-    return {name: Place(position, amended) for name, position, amended in await cursor.fetchall()}
+    return {name: Place(positions, amended) for name, positions, amended in await cursor.fetchall()}
 
 
 async def lock(

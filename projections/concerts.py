@@ -188,9 +188,13 @@ CHANGED: LiteralString = """
 """
 
 
+def _code(concert: ConcertFound) -> str:
+    return concert.code
+
+
 async def find(connection: AsyncConnection[Any], code: str) -> Found[ConcertFound | None]:
     """Return the concert known by `code`, None where there is none."""
-    return await find_one(connection, PROJECTION, FIND, {"code": code}, ConcertFound)
+    return await find_one(connection, PROJECTION, FIND, {"code": code}, ConcertFound, _code)
 
 
 async def list_page(

@@ -245,7 +245,7 @@ OF_USER: LiteralString = """
     FROM {schema}.payments
     JOIN {schema}.reservations USING (reservation_id)
     JOIN {schema}.concerts USING (code)
-    WHERE user_id = %(user_id)s AND position > %(after)s
+    WHERE user_id = %(user_id)s AND position > %(after)s AND position <= reached.log_position
     ORDER BY position
     LIMIT %(limit)s
 """
@@ -255,15 +255,23 @@ REVENUE: LiteralString = """
 """
 
 
+def _code(payment: PaymentFound) -> str:
+    return payment.code
+
+
 async def find(connection: AsyncConnection[Any], payment_id: PaymentId) -> Found[PaymentFound | None]:
     """Return a payment, None where none has this id."""
-    return await find_one(connection, PROJECTION, FIND, {"payment_id": payment_id}, PaymentFound)
+    return await find_one(connection, PROJECTION, FIND, {"payment_id": payment_id}, PaymentFound, _code)
 
 
 async def list_page(
     connection: AsyncConnection[Any], user_id: UserId, *, after: int = 0, limit: int
 ) -> Found[Page[PaymentFound, int]]:
-    """Return up to `limit` of a user's payments in the order of the log, those after position `after`."""
+    """Return up to `limit` of a user's payments in the order of the log, those after position `after`.
+
+    They are of several concerts, which may have come further than the position: there the list ends, so that
+    none comes later with a place in a part of it that has been read.
+    """
     parameters = {"user_id": user_id, "after": after, "limit": limit + 1}
     found = await find_all(connection, PROJECTION, OF_USER, parameters, PaymentFound)
     return page(found, limit, lambda payment: payment.position)
@@ -271,5 +279,5 @@ async def list_page(
 
 async def revenue(connection: AsyncConnection[Any], code: str) -> Found[int]:
     """Add up what a concert's payments brought and were not refunded, in won."""
-    found = await find_one(connection, PROJECTION, REVENUE, {"code": code}, _Revenue)
+    found = await find_one(connection, PROJECTION, REVENUE, {"code": code}, _Revenue, lambda _: code)
     return Found(found.position, found.value.revenue if found.value else 0)

@@ -520,6 +520,10 @@ ADMITTED: LiteralString = """
 """
 
 
+def _code(found: Line | TokenFound) -> str:
+    return found.code
+
+
 async def lines_changed_since(connection: AsyncConnection[Any], position: int) -> Found[Sequence[Line]]:
     """Return the queues that changed after this log position, in that order; after 0, all."""
     return await find_all(connection, PROJECTION, LINES, {"position": position}, Line)
@@ -527,12 +531,12 @@ async def lines_changed_since(connection: AsyncConnection[Any], position: int) -
 
 async def find_line(connection: AsyncConnection[Any], code: str) -> Found[Line | None]:
     """Return a concert's queue, None where there is no such concert."""
-    return await find_one(connection, PROJECTION, LINE, {"code": code}, Line)
+    return await find_one(connection, PROJECTION, LINE, {"code": code}, Line, _code)
 
 
 async def find_token(connection: AsyncConnection[Any], token_id: TokenId) -> Found[TokenFound | None]:
     """Return a token, whatever its status, None where none has this id."""
-    return await find_one(connection, PROJECTION, FIND_TOKEN, {"token_id": token_id}, TokenFound)
+    return await find_one(connection, PROJECTION, FIND_TOKEN, {"token_id": token_id}, TokenFound, _code)
 
 
 async def in_line(

@@ -169,23 +169,32 @@ OF_USER: LiteralString = """
     SELECT reservation_id, position, token_id, user_id, code, date, start_time, seat_numbers, amount, status,
            hold_expires_at, payment_id, created_at, cancelled_at
     FROM {schema}.reservations
-    WHERE user_id = %(user_id)s AND position > %(after)s
+    WHERE user_id = %(user_id)s AND position > %(after)s AND position <= reached.log_position
     ORDER BY position
     LIMIT %(limit)s
 """
+
+
+def _code(reservation: ReservationFound) -> str:
+    return reservation.code
 
 
 async def find(
     connection: AsyncConnection[Any], reservation_id: ReservationId
 ) -> Found[ReservationFound | None]:
     """Return a reservation, None where none has this id."""
-    return await find_one(connection, PROJECTION, FIND, {"reservation_id": reservation_id}, ReservationFound)
+    parameters = {"reservation_id": reservation_id}
+    return await find_one(connection, PROJECTION, FIND, parameters, ReservationFound, _code)
 
 
 async def list_page(
     connection: AsyncConnection[Any], user_id: UserId, *, after: int = 0, limit: int
 ) -> Found[Page[ReservationFound, int]]:
-    """Return up to `limit` of a user's reservations in the order of the log, those after position `after`."""
+    """Return up to `limit` of a user's reservations in the order of the log, those after position `after`.
+
+    They are of several concerts, which may have come further than the position: there the list ends, so that
+    none comes later with a place in a part of it that has been read.
+    """
     parameters = {"user_id": user_id, "after": after, "limit": limit + 1}
     found = await find_all(connection, PROJECTION, OF_USER, parameters, ReservationFound)
     return page(found, limit, lambda reservation: reservation.position)

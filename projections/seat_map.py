@@ -324,9 +324,13 @@ COUNTS: LiteralString = """
 """
 
 
+def _code(performance: PerformanceFound) -> str:
+    return performance.code
+
+
 async def performances(connection: AsyncConnection[Any], code: str) -> Found[Sequence[PerformanceFound]]:
     """Return a concert's performances by their start, begun ones too."""
-    return await find_all(connection, PROJECTION, PERFORMANCES, {"code": code}, PerformanceFound)
+    return await find_all(connection, PROJECTION, PERFORMANCES, {"code": code}, PerformanceFound, code)
 
 
 async def performances_changed_since(
@@ -343,7 +347,7 @@ async def find(
 ) -> Found[SeatMap | None]:
     """Return all seats of a performance, None where the concert has none of that name."""
     parameters = {"code": code, "performance": performance}
-    found = await find_one(connection, PROJECTION, SEAT_MAP, parameters, _SeatMapFound)
+    found = await find_one(connection, PROJECTION, SEAT_MAP, parameters, _SeatMapFound, _code)
     if found.value is None:
         return Found(found.position, None)
     taken = map(
@@ -358,12 +362,12 @@ async def seats_changed_since(
 ) -> Found[Sequence[SeatTaken]]:
     """Return the seats of a performance that changed after this log position, in that order."""
     parameters = {"code": code, "performance": performance, "position": position}
-    return await find_all(connection, PROJECTION, CHANGED_SEATS, parameters, SeatTaken)
+    return await find_all(connection, PROJECTION, CHANGED_SEATS, parameters, SeatTaken, code)
 
 
 async def counts(connection: AsyncConnection[Any], code: str) -> Found[SeatCounts]:
     """Add up a concert's seats."""
-    found = await find_all(connection, PROJECTION, COUNTS, {"code": code}, SeatCounts)
+    found = await find_all(connection, PROJECTION, COUNTS, {"code": code}, SeatCounts, code)
     return Found(found.position, found.value[0])
 
 

@@ -177,7 +177,9 @@ OF_USER: LiteralString = """
 
 async def find_wallet(connection: AsyncConnection[Any], user_id: UserId) -> Found[WalletFound | None]:
     """Return a user's wallet, None where there is no such user."""
-    return await find_one(connection, PROJECTION, FIND, {"user_id": user_id}, WalletFound)
+    return await find_one(
+        connection, PROJECTION, FIND, {"user_id": user_id}, WalletFound, lambda _: str(user_id)
+    )
 
 
 async def list_page(
@@ -185,5 +187,5 @@ async def list_page(
 ) -> Found[Page[EntryFound, int]]:
     """Return up to `limit` movements of a user's wallet in the order of the log, those after `after`."""
     parameters = {"user_id": user_id, "after": after, "limit": limit + 1}
-    found = await find_all(connection, PROJECTION, OF_USER, parameters, EntryFound)
+    found = await find_all(connection, PROJECTION, OF_USER, parameters, EntryFound, str(user_id))
     return page(found, limit, lambda entry: entry.position)
