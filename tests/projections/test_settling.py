@@ -30,8 +30,8 @@ def shown(dsn: str) -> int:
         async with await connect(dsn) as connection:
             return await checkpoints.places(connection, PROJECTIONS)
 
-    (place,) = set(asyncio.run(run()).values())
-    return place.position
+    (position,) = {place.position for place in asyncio.run(run()).values()}
+    return position
 
 
 def first_missing(events: Sequence[RecordedEvent], applied: Sequence[int]) -> int:
