@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from infrastructure.overview import Overview, ReadModelStatus, TopicStatus
+    from infrastructure.overview import Overview, ProcessStatus, ReadModelStatus, TopicStatus
 
 HELP = """Show how the service does: the log, the topic, the read models, the processes, and what is wrong.
 
@@ -145,12 +145,20 @@ def _processes(overview: "Overview") -> "Table":
     table.add_column("leads")
     follows = any(one.partitions is not None for one in overview.processes)
     if follows:
-        table.add_column("partitions")
+        table.add_column("follows")
     for one in overview.processes:
         leads = "" if one.leads is None else ("yes" if one.leads else "stands by")
         cells = [one.role, str(one.process_id), _clock(one.since), f"{one.silent_s:,.1f} s ago", leads]
-        table.add_row(*cells, *([_ranges(one.partitions or ())] if follows else ()))
+        table.add_row(*cells, *([_followed(one)] if follows else ()))
     return table
+
+
+def _followed(one: "ProcessStatus") -> str:
+    """Its partitions, and whether it reads them from the log at the moment."""
+    if one.partitions is None:
+        return ""
+    partitions = _ranges(one.partitions) or "no partition"
+    return f"{partitions}, from the log" if one.reads == "log" else partitions
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -73,7 +73,9 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     leads: bool | None
     """None where nobody leads."""
     partitions: Sequence[int] | None = None
-    """Those that it follows on the topic; None where it follows none."""
+    """Those of the topic that it was given; None where it follows none."""
+    reads: str | None = None
+    """Whether it reads the `topic` or, while that lags, the `log` itself."""
 
 
 class AuditStatus(msgspec.Struct, frozen=True):
@@ -144,7 +146,7 @@ async def _workers(connection: AsyncConnection[Any]) -> Sequence[ProcessStatus]:
     return [
         ProcessStatus(
             worker.role, worker.process_id, worker.since, worker.age / timedelta(seconds=1),
-            worker.facts.get("leads"), worker.facts.get("partitions"),
+            worker.facts.get("leads"), worker.facts.get("partitions"), worker.facts.get("reads"),
         )
         for worker in await worker_status.worker_statuses(connection)
     ]  # fmt: skip

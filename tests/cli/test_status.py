@@ -214,14 +214,14 @@ def test_a_topic_needs_a_relay_that_leads(dsn: str, connection: Connection[Any])
     assert also_silent.startswith("relay ")
 
 
-def test_it_shows_who_follows_which_partitions(dsn: str) -> None:
+def test_it_shows_who_follows_which_partitions_and_who_reads_the_log(dsn: str) -> None:
     running(dsn)
-    assert "partitions" not in run(dsn).stdout
-    execute(dsn, WORKER, "projector", uuid4(), 0, Jsonb({"partitions": [4, 0, 1, 2]}))
-    execute(dsn, WORKER, "projector", uuid4(), 0, Jsonb({"partitions": [3]}))
-    shown = [line.split()[-2:] for line in run(dsn).stdout.splitlines() if line.startswith("projector")]
-    assert ["0-2,", "4"] in shown
-    assert ["ago", "3"] in shown
+    assert "follows" not in run(dsn).stdout
+    for partitions, reads in (([4, 0, 1, 2], "topic"), ([3], "log"), ([], "topic")):
+        execute(dsn, WORKER, "projector", uuid4(), 0, Jsonb({"partitions": partitions, "reads": reads}))
+    projectors = [line for line in run(dsn).stdout.splitlines() if line.startswith("projector")]
+    shown = {line.partition(" ago")[2].strip() for line in projectors}
+    assert shown == {"", "0-2, 4", "3, from the log", "no partition"}
 
 
 def test_an_audit_that_is_running_is_shown(dsn: str) -> None:
