@@ -76,6 +76,8 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     """Those of the topic that it was given; None where it follows none."""
     reads: str | None = None
     """Whether it reads the `topic` or, while that lags, the `log` itself."""
+    error: str | None = None
+    """What keeps it from its work, if it said so."""
 
 
 class AuditStatus(msgspec.Struct, frozen=True):
@@ -147,6 +149,7 @@ async def _workers(connection: AsyncConnection[Any]) -> Sequence[ProcessStatus]:
         ProcessStatus(
             worker.role, worker.process_id, worker.since, worker.age / timedelta(seconds=1),
             worker.facts.get("leads"), worker.facts.get("partitions"), worker.facts.get("reads"),
+            worker.facts.get("error") or None,
         )
         for worker in await worker_status.worker_statuses(connection)
     ]  # fmt: skip
@@ -200,7 +203,9 @@ def _wrong_topic(
     if nobody_leads := _nobody_leads("relay", alive):
         return nobody_leads
     if topic.behind_s > BEHIND_S_MAX:
-        return [f"the relay is {topic.behind_s:,.0f} s behind: is Kafka out of reach? its log says"]
+        errors = [one.error for one in alive if one.role == "relay" and one.leads and one.error]
+        why = errors[0] if errors else "is Kafka out of reach? its log says"
+        return [f"the relay is {topic.behind_s:,.0f} s behind: {why}"]
     return []
 
 

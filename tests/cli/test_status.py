@@ -131,8 +131,8 @@ def recorded(dsn: str) -> Sequence[RecordedEvent]:
     return sale.log.events
 
 
-def relay(dsn: str, *, leads: bool, silent_s: float = 0.0) -> None:
-    execute(dsn, WORKER, "relay", uuid4(), silent_s, Jsonb({"leads": leads, "position": 0}))
+def relay(dsn: str, *, leads: bool, error: str = "") -> None:
+    execute(dsn, WORKER, "relay", uuid4(), 0, Jsonb({"leads": leads, "position": 0, "error": error}))
 
 
 def test_the_topic_is_shown_and_how_far_behind_it_is(dsn: str, connection: Connection[Any]) -> None:
@@ -165,6 +165,17 @@ def test_the_topic_is_shown_and_how_far_behind_it_is(dsn: str, connection: Conne
     publish(connection, events[-1].position)
 
     assert wrong(dsn) == []
+
+
+def test_a_relay_that_is_behind_says_why(dsn: str, connection: Connection[Any]) -> None:
+    running(dsn)
+    relay(dsn, leads=False, error="nothing of now")
+    relay(dsn, leads=True, error="NoBrokersAvailable: NoBrokersAvailable")
+    last = recorded(dsn)[-1].position
+    register(connection)
+    project_to(dsn, [last] * PARTITIONS)
+    (line,) = wrong(dsn)
+    assert line.endswith(" s behind: NoBrokersAvailable: NoBrokersAvailable")
 
 
 def test_read_models_that_stand_at_different_positions_tell_them_by_partition(
