@@ -60,7 +60,9 @@ RECORD_PROJECTION: LiteralString = """
         RETURNING projection, version
     )
     INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position)
-    SELECT projection, version, 0, 0 FROM made
+    SELECT projection, version, partition, 0
+    FROM made
+    CROSS JOIN generate_series(0, coalesce((SELECT partitions FROM ticketing.topic), 1) - 1) AS partition
     ON CONFLICT DO NOTHING
 """
 

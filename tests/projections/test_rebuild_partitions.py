@@ -11,6 +11,7 @@ from psycopg import Connection
 import audit
 from aggregates.event import RecordedEvent
 from infrastructure.feed import PostgresFeed
+from infrastructure.schema import migrate
 from projections import rebuild as rebuilding
 from projections import wallet_entries
 from projections.partitions import partition_of
@@ -107,6 +108,21 @@ def test_the_next_one_has_come_as_far_as_the_foremost_partition_before_it_is_rea
     assert balance(connection) == wallet.balance_at(wallet.position)
     assert checkpoints(connection)["wallet_entries"] == [wallet.position] * PARTITIONS
     assert audit.run(dsn).ok
+
+
+def test_a_version_that_migrate_makes_has_a_checkpoint_for_each_partition(
+    dsn: str, connection: Connection[Any]
+) -> None:
+    register(connection)
+    migrate(dsn, projections=[wallet_entries.PROJECTION._replace(version=2)])
+    rows = connection.execute(
+        """
+        SELECT partition, position FROM ticketing.projection_checkpoints
+        WHERE projection = 'wallet_entries' AND version = 2
+        ORDER BY partition
+        """
+    ).fetchall()
+    assert rows == [(partition, 0) for partition in range(PARTITIONS)]
 
 
 @pytest.mark.parametrize("step", ["build", "compare", "switch"])
