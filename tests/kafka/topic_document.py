@@ -6,10 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from jsonschema import Draft7Validator, FormatChecker
-from jsonschema.exceptions import best_match
-from referencing import Registry
-from referencing.jsonschema import DRAFT7
+from jsonschema_rs import Draft202012Validator
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.json"
 DOCUMENT: Final[dict[str, Any]] = json.loads(PAGE.read_text(encoding="utf-8"))
@@ -17,9 +14,6 @@ MESSAGES: Final[Mapping[str, Any]] = DOCUMENT["components"]["messages"]
 
 OPAQUE: Final = "application/octet-stream"
 UNREADABLE: Final = "unreadable"
-
-_NAME: Final = "urn:ticketing:asyncapi"
-_REGISTRY: Final[Registry[Any]] = Registry().with_resource(_NAME, DRAFT7.create_resource(DOCUMENT))
 
 
 def complaints(headers: Mapping[str, str], value: bytes) -> Iterator[str]:
@@ -37,12 +31,11 @@ def complaints(headers: Mapping[str, str], value: bytes) -> Iterator[str]:
 
 
 def _complaints(place: str, said: Any) -> Iterator[str]:
-    error = best_match(_validator(place).iter_errors(said))
-    if error is not None:
-        yield f"{place}: {error.json_path}: {error.message}"
+    for error in _validator(place).iter_errors(said):
+        yield f"{place}: {error.instance_path}: {error.message}"
 
 
 @cache
-def _validator(place: str) -> Draft7Validator:
-    schema = {"$ref": f"{_NAME}#/components/messages/{place}"}
-    return Draft7Validator(schema, registry=_REGISTRY, format_checker=FormatChecker())
+def _validator(place: str) -> Draft202012Validator:
+    schema = {**DOCUMENT, "$ref": f"#/components/messages/{place}"}
+    return Draft202012Validator(schema, validate_formats=True)
