@@ -83,7 +83,7 @@ def test_migrating_again_changes_nothing(dsn: str) -> None:
 def test_step_by_step_gives_the_same_as_all_at_once(empty_dsn: str, dsn: str) -> None:
     migrations = load_migrations()
     execute(empty_dsn, "CREATE SCHEMA ticketing")
-    for count in range(1, len(migrations) + 1):
+    for count in range(2, len(migrations) + 1):  # the second brings what the projections are entered in
         migrate(empty_dsn, migrations[:count], projections=())
     assert described(empty_dsn, "ticketing") == described(dsn, "ticketing")
 
