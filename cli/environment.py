@@ -46,6 +46,53 @@ def require_schema(settings: Settings) -> None:
         schema.check(dsn)
 
 
+def require_topic(settings: Settings) -> None:
+    """Fail unless the topic of the settings is the log's, and can be used; make it if it is not there.
+
+    The schema is known to be ours.
+    """
+    from infrastructure import cluster, topic
+
+    with database_failures(settings), topic_failures():
+        topic.check(settings.required_database_url, settings)
+        cluster.ensure_topic(settings)
+
+
+def require_topic_if_any(settings: Settings) -> None:
+    """Fail if the topic is another than the log's; say where it cannot be read at the moment.
+
+    Whoever follows it has the log to read meanwhile.
+    """
+    if settings.kafka is None:
+        return
+    from infrastructure import cluster, topic
+
+    with database_failures(settings), topic_failures():
+        topic.check(settings.required_database_url, settings)
+        try:
+            cluster.check_topic(settings)
+        except (cluster.ClusterOutOfReach, cluster.TopicMissing) as error:
+            say_log_is_read(error)
+
+
+def say_log_is_read(error: Exception) -> None:
+    """Say why the read models follow the log itself for now."""
+    err.print(f"{error}; until then the log is read in its place", markup=False)
+
+
+@contextmanager
+def topic_failures() -> Iterator[None]:
+    """Turn what is wrong with the topic into a Failure."""
+    from infrastructure.cluster import ClusterError
+    from infrastructure.topic import NotRegistered
+
+    with settings_failures():
+        try:
+            yield
+        except (ClusterError, NotRegistered) as error:
+            raise Failure(str(error)) from None
+
+
 def settle_epoch(dsn: str, *, restored: bool = False) -> None:
     """Have the log go on in a new epoch if it was restored, or has failed over, and say so.
 

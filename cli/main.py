@@ -53,6 +53,7 @@ app.command("restored", help=restored.HELP)(restored.command)
 app.command("postgres", help=postgres.HELP, context_settings=postgres.CONTEXT)(postgres.command)
 app.command("rebuild", help=rebuild.HELP)(rebuild.command)
 app.command("api", help=processes.API_HELP)(processes.api)
+app.command("relay", help=processes.RELAY_HELP)(processes.relay)
 app.command("project", help=processes.PROJECT_HELP)(processes.project)
 app.command("timer", help=processes.TIMER_HELP)(processes.timer)
 

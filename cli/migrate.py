@@ -1,11 +1,17 @@
-"""`ticketing migrate`: creates or upgrades the schema."""
+"""`ticketing migrate`: creates or upgrades the schema, and with Kafka the topic."""
+
+from typing import TYPE_CHECKING
 
 from cli.console import out
 
+if TYPE_CHECKING:
+    from infrastructure.settings import Settings
+
 HELP = """Create or upgrade the schema of the database in DATABASE_URL.
 
-`ticketing up` does it by itself. The processes for production (api, project, timer) refuse to start on a \
-schema that is not theirs. Migrating again changes nothing, and several may do it at once.
+`ticketing up` does it by itself. The processes for production (api, relay, project, timer) refuse to start \
+on a schema that is not theirs. With TICKETING_KAFKA it also makes the topic, and the first time gives the \
+log its partitions, which stay. Migrating again changes nothing, and several may do it at once.
 
 \b
 Example:
@@ -30,3 +36,19 @@ def command() -> None:
         out.print(f"applied {name}", markup=False)
     if unbuilt:
         out.print(f"{schema.ReadModelsNotBuilt(unbuilt)}", markup=False)
+    if settings.kafka is not None:
+        _make_topic(settings, dsn)
+
+
+def _make_topic(settings: "Settings", dsn: str) -> None:
+    from cli.environment import database_failures, topic_failures
+    from infrastructure import cluster, topic
+
+    with database_failures(settings), topic_failures():
+        registered = topic.register(dsn, settings)
+        if registered:
+            out.print(f"registered topic {settings.kafka_topic}: {settings.kafka_partitions} partitions")
+        if cluster.ensure_topic(settings):
+            out.print(f"created topic {settings.kafka_topic}", markup=False)
+        elif not registered:
+            out.print("The topic is up to date.")

@@ -1,4 +1,4 @@
-"""`ticketing api`, `project`, `timer`: one process each, any number of each, for production."""
+"""`ticketing api`, `relay`, `project`, `timer`: one process each, any number of each, for production."""
 
 import asyncio
 import signal
@@ -23,9 +23,22 @@ Examples:
   ticketing api
 """
 
+RELAY_HELP = """Publish the log to the Kafka topic, in its order, until SIGTERM or Ctrl-C.
+
+Needs DATABASE_URL, TICKETING_KAFKA, and a schema and a topic made by `ticketing migrate`. \
+Any number may run: one leads, the others stand by.
+
+\b
+Example:
+  export DATABASE_URL=postgresql://ticketing@db/ticketing
+  export TICKETING_KAFKA=kafka-1:9092,kafka-2:9092
+  ticketing relay
+"""
+
 PROJECT_HELP = """Keep the read models up to date in one process, until SIGTERM or Ctrl-C.
 
-Needs DATABASE_URL, and a schema made by `ticketing migrate`. Any number may run at once.
+Needs DATABASE_URL, and a schema made by `ticketing migrate`. Any number may run at once. \
+With TICKETING_KAFKA they share the partitions of the topic; where it lacks something, they read the log.
 
 \b
 Example:
@@ -77,14 +90,29 @@ async def _repeat_sigterm(stop: asyncio.Event) -> None:
         await asyncio.sleep(SIGNAL_AGAIN_EVERY_S)
 
 
+def relay() -> None:
+    """Run a relay."""
+    from cli.environment import require_schema, require_topic, settings_failures, settings_or_fail
+    from cli.one_process import run_process
+    from workers import relay as relay_process
+
+    settings = settings_or_fail()
+    with settings_failures():
+        _ = settings.required_kafka
+    require_schema(settings)
+    require_topic(settings)
+    run_process(settings, relay_process.run)
+
+
 def project() -> None:
     """Run a projector."""
-    from cli.environment import require_schema, settings_or_fail
+    from cli.environment import require_schema, require_topic_if_any, settings_or_fail
     from cli.one_process import run_process
     from workers import projector
 
     settings = settings_or_fail()
     require_schema(settings)
+    require_topic_if_any(settings)
     run_process(settings, projector.run)
 
 

@@ -9,7 +9,8 @@ from cli.console import Failure
 HELP = """Run the whole service on this machine, with a PostgreSQL of its own, until Ctrl-C; the data stays.
 
 Starts PostgreSQL (unless DATABASE_URL names one), brings the schema up to date, loads a sample catalogue if \
-the log is empty, and runs the API, a projector and a timer. What dies is started again. \
+the log is empty, and runs the API, a projector and a timer; with TICKETING_KAFKA also a relay, and the \
+topic between. What dies is started again. \
 All of it is kept in TICKETING_DATA_DIR (.ticketing): the data, the generated secrets, the logs.
 
 \b

@@ -16,12 +16,12 @@ from aggregates.ids import ConcertCode
 from cli.catalogue_file import SAMPLE, WrongCatalogue, read
 from cli.catalogue_loading import NotLoaded, is_announced, load, log_is_empty
 from cli.console import Failure, err, out
-from cli.environment import database_failures, settle_epoch
+from cli.environment import database_failures, say_log_is_read, settle_epoch, topic_failures
 from cli.one_process import LIFELINE_VARIABLE
 from infrastructure import schema
 from infrastructure.data_folder import DataFolder
 from infrastructure.embedded_postgres import EmbeddedPostgres
-from infrastructure.settings import ADMIN_KEY, TOKEN_SECRET, Settings, without_secrets
+from infrastructure.settings import ADMIN_KEY, TOKEN_SECRET, Settings, without_kafka_password, without_secrets
 from workers.supervisor import ChildFailed, Lifeline, PostgresChild, ProcessChild, Supervisor, keep_logs_short
 
 API_STOPS_WITHIN_S: Final = 6.0
@@ -75,7 +75,7 @@ async def _until_told_to_stop(service: "_WholeService", *, sample: bool, restore
 
 
 class _WholeService:
-    """PostgreSQL, projector, timer and API, in the order in which they need each other."""
+    """PostgreSQL, relay, projector, timer and API, in the order in which they need each other."""
 
     def __init__(
         self,
@@ -105,9 +105,8 @@ class _WholeService:
             if self._settings.database_url is None:
                 await self._supervisor.start(PostgresChild(self._postgres))
             await self._prepare_log(sample=sample, restored=restored)
-            of_workers = without_secrets(environment)
-            await self._supervisor.start(self._child("project", of_workers), self._child("timer", of_workers))
-            await self._supervisor.start(*self._api_children(environment))
+            await self._supervisor.start(*self._workers(without_secrets(environment)))
+            await self._supervisor.start(*self._api_children(without_kafka_password(environment)))
         except ChildFailed as failure:
             raise Failure(str(failure)) from None
         await self._until_ready()
@@ -122,6 +121,8 @@ class _WholeService:
         with database_failures(self._settings):
             await asyncio.to_thread(schema.migrate, self._dsn)
             await asyncio.to_thread(settle_epoch, self._dsn, restored=restored)
+            if self._settings.kafka is not None:
+                await asyncio.to_thread(self._make_topic)
             if await asyncio.to_thread(schema.unbuilt, self._dsn):
                 await self._build_read_models()
             if not sample or not await log_is_empty(self._dsn):
@@ -132,6 +133,19 @@ class _WholeService:
                 raise Failure(str(error)) from None
         err.print(f"Loaded the sample catalogue: {', '.join(one.code for one in loaded)}.", markup=False)
 
+    def _make_topic(self) -> None:
+        """Give the log its partitions, and make the topic, if only later where the log has partitions."""
+        from infrastructure import cluster, topic  # who has no Kafka does not wait for its library
+
+        with topic_failures():
+            registered = topic.register(self._dsn, self._settings)
+            try:
+                cluster.ensure_topic(self._settings)
+            except (cluster.ClusterOutOfReach, cluster.TopicMissing) as error:
+                if registered:
+                    raise
+                say_log_is_read(error)
+
     async def _build_read_models(self) -> None:
         """Build those that this version of the software lacks, in a process that ends with us.
 
@@ -140,7 +154,7 @@ class _WholeService:
         options = ["--missing", "--remove-old"] if self._settings.database_url is None else ["--missing"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "cli.main", "rebuild", *options,
-            env={**without_secrets(os.environ), "DATABASE_URL": self._dsn},
+            env={**without_kafka_password(without_secrets(os.environ)), "DATABASE_URL": self._dsn},
         )  # fmt: skip
         try:
             if await process.wait():
@@ -150,7 +164,7 @@ class _WholeService:
                 process.kill()
 
     def _environment(self) -> dict[str, str]:
-        """What the API gets to know: everything that we know, and the secrets."""
+        """Everything that we know, and the secrets."""
         generated = self._folder.secrets()
         return {
             **os.environ,
@@ -170,6 +184,13 @@ class _WholeService:
             secrets = [secret.get_secret_value() for secret in self._settings.token_secrets]
             given[TOKEN_SECRET] = ",".join(secrets)
         return given
+
+    def _workers(self, environment: dict[str, str]) -> list[ProcessChild]:
+        """All that answer nobody; of them, only who speaks to Kafka gets to know its password."""
+        timer = self._child("timer", without_kafka_password(environment))
+        if self._settings.kafka is None:
+            return [self._child("project", without_kafka_password(environment)), timer]
+        return [self._child("relay", environment), self._child("project", environment), timer]
 
     def _api_children(self, environment: dict[str, str]) -> list[ProcessChild]:
         descriptor = self._listener.fileno()

@@ -6,6 +6,7 @@ the log or lost. Of the epochs before, the log holds what was recorded up to the
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -117,6 +118,8 @@ class Epochs:
         first, last = epochs[0], epochs[-1]
         self.current = str(last.epoch)
         """What signed tokens are marked with."""
+        self._names = [str(epoch.epoch) for epoch in epochs]
+        self._first_positions = [epoch.first_position for epoch in epochs]
         self._restores = epochs[1:]
         self._kept_until = {self.current: math.inf}
         kept_until = math.inf
@@ -128,6 +131,10 @@ class Epochs:
     def knows(self, epoch: str) -> bool:
         """Whether the epoch is one of this log's."""
         return epoch in self._kept_until
+
+    def recorded_in(self, position: int) -> str:
+        """Return the epoch in which what stands at this position was recorded."""
+        return self._names[bisect_right(self._first_positions, position) - 1]
 
     def has_lost(self, position: int) -> bool:
         """Whether what was recorded at this position is no longer in the log."""

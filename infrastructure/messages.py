@@ -24,6 +24,10 @@ SOURCE = "/ticketing"
 JSON, OPAQUE = "application/json", "application/octet-stream"
 """What the value is: an event's payload, or what is stored where an event cannot be made out."""
 
+IS_JSON, IS_OPAQUE = ("content-type", JSON.encode()), ("content-type", OPAQUE.encode())
+
+SAME_FOR_ALL = (("ce_specversion", SPECVERSION.encode()), ("ce_source", SOURCE.encode()))
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -96,7 +100,7 @@ class _Headers(msgspec.Struct, rename=lambda field: f"ce_{field.replace('_', '')
 def message(row: StoredRow, form: StoredForm, place: Place) -> Message:
     """Make the message of a stored event; `form` is its state, read with `codec.find_form`."""
     headers = [
-        *_headers(row, JSON, form.stream, form.partition_key, place),
+        *_headers(row, IS_JSON, form.stream, form.partition_key, place),
         ("ce_time", _in_words(form.recorded_at)),
         ("ce_commandid", str(form.command_id).encode()),
         ("ce_correlationid", str(form.correlation_id).encode()),
@@ -107,7 +111,7 @@ def message(row: StoredRow, form: StoredForm, place: Place) -> Message:
 
 def opaque_message(row: StoredRow, whose: Whose, place: Place) -> Message:
     """Make the message of what is stored and is no event: it travels as it is, in its place."""
-    headers = _headers(row, OPAQUE, str(whose.stream_id), whose.partition_key, place)
+    headers = _headers(row, IS_OPAQUE, str(whose.stream_id), whose.partition_key, place)
     return Message(row.position, place.partition, whose.partition_key.encode(), bytes(row.state), headers)
 
 
@@ -125,14 +129,13 @@ def received(value: bytes | None, headers: Headers) -> Received:
 
 
 def _headers(
-    row: StoredRow, content_type: str, subject: str, partition_key: str, place: Place
+    row: StoredRow, content_type: tuple[str, bytes], subject: str, partition_key: str, place: Place
 ) -> list[tuple[str, bytes]]:
     epoch = place.epoch.encode()
     return [
-        ("content-type", content_type.encode()),
-        ("ce_specversion", SPECVERSION.encode()),
+        content_type,
+        *SAME_FOR_ALL,
         ("ce_id", b"%b/%d" % (epoch, row.position)),
-        ("ce_source", SOURCE.encode()),
         ("ce_type", row.topic.encode()),
         ("ce_subject", subject.encode()),
         ("ce_position", b"%d" % row.position),

@@ -149,6 +149,22 @@ def elsewhere(dsn: str) -> None:
     rows(dsn, """UPDATE ticketing.log_epochs SET whereabouts = whereabouts || '{"cluster": "another"}'""")
 
 
+@pytest.mark.parametrize(
+    ("position", "epoch"),
+    [
+        (1, FIRST),
+        (200, FIRST),
+        (999, FIRST),
+        (1_000, SECOND),
+        (1_200, SECOND),
+        (2_000, THIRD),
+        (9_999, THIRD),
+    ],
+)
+def test_an_event_is_of_the_epoch_in_which_it_was_recorded(position: int, epoch: UUID) -> None:
+    assert epochs(10, 20).recorded_in(position) == str(epoch)
+
+
 def test_a_log_that_stays_where_it_is_stays_in_its_epoch(dsn: str) -> None:
     before = rows(dsn, ALL_EPOCHS)
     assert settle(dsn) is None
