@@ -12,7 +12,7 @@ from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, Then, someone, until
 from tests.api.metrics import samples
-from tests.projections.partitioned import PARTITIONS, publish, register
+from tests.projections.partitioned import NAME, PARTITIONS, publish, register
 
 TELL = """
     INSERT INTO ticketing.worker_status (role, process_id, beat_at, facts)
@@ -22,8 +22,6 @@ TELL = """
 GAP = "SELECT setval('ticketing.ticketing_events_notification_id_seq', 2000000000000000, false)"
 
 RECORDED_AFTER = "SELECT count(*) FROM ticketing.ticketing_events WHERE notification_id > %s"
-
-NAME = "ticketing.test"
 
 RECORDED = "SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s"
 

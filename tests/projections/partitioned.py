@@ -9,8 +9,9 @@ import psycopg
 from psycopg import Connection
 
 from aggregates.event import RecordedEvent
-from infrastructure import codec
+from infrastructure import codec, topic
 from infrastructure.feed import PostgresFeed
+from infrastructure.settings import Settings
 from projections import checkpoints
 from projections.feed import Reading
 from projections.partitions import Positions, partition_of
@@ -18,19 +19,11 @@ from projections.projection import Projection
 from projections.registry import PROJECTIONS
 from tests.projections.read_models import connect
 
+NAME: Final = "ticketing.test"
+
 PARTITIONS: Final = 4
 
 PUBLISH_EVERY_S: Final = 0.02
-
-REGISTER: Sequence[LiteralString] = (
-    "INSERT INTO ticketing.topic (name, partitions) VALUES ('ticketing.test', %s)",
-    "INSERT INTO ticketing.topic_partitions (partition) SELECT generate_series(0, %s - 1)",
-    """
-    INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position, amended)
-    SELECT projection, version, added, position, amended
-    FROM ticketing.projection_checkpoints, generate_series(1, %s - 1) AS added
-    """,
-)
 
 PUBLISH: LiteralString = """
     WITH published AS (UPDATE ticketing.topic SET position = %s)
@@ -61,9 +54,7 @@ MOVE: LiteralString = """
 
 def register(connection: Connection[Any], partitions: int = PARTITIONS) -> None:
     """Register a topic of so many partitions; each projection's checkpoint becomes so many equal ones."""
-    with connection.transaction():
-        for statement in REGISTER:
-            connection.execute(statement, [partitions])
+    topic.register(connection.info.dsn, Settings(kafka_topic=NAME, kafka_partitions=partitions))
 
 
 def publish(connection: Connection[Any], position: int, partitions: int = PARTITIONS) -> None:
