@@ -105,7 +105,7 @@ class Overview(msgspec.Struct, frozen=True):
 async def overview(connection: AsyncConnection[Any], *, publishes: bool) -> Overview:
     """Look at everything in one snapshot. The connection is of its own, and in no transaction.
 
-    `publishes` says that the log is to be on the topic, so that a relay has to run.
+    `publishes` says that the log is to be on the topic, so that a relay has to run, also if nothing shows it.
     """
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     async with connection.transaction():
@@ -196,7 +196,8 @@ def _wrong_topic(
     topic: TopicStatus | None, processes: Sequence[ProcessStatus], *, publishes: bool
 ) -> Sequence[str]:
     alive = _alive(processes)
-    if topic is None or not (publishes or any(one.role == "relay" for one in processes)):
+    in_use = publishes or any(one.role == "relay" or one.partitions is not None for one in processes)
+    if topic is None or not in_use:
         return []
     if not any(one.role == "relay" for one in alive):
         return ["no relay is running"]

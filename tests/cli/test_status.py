@@ -212,6 +212,8 @@ def test_a_topic_needs_a_relay_that_leads(dsn: str, connection: Connection[Any])
     register(connection)
     assert wrong(dsn) == [], "Kafka is not in use"
     assert wrong(dsn, **kafka) == ["no relay is running"]
+    execute(dsn, WORKER, "projector", uuid4(), 0, Jsonb({"partitions": []}))
+    assert wrong(dsn) == ["no relay is running"], "a projector would follow it"
     relay(dsn, leads=False)
     assert wrong(dsn) == wrong(dsn, **kafka) == ["no relay leads"]
     relay(dsn, leads=True)
