@@ -87,7 +87,7 @@ def test_a_broker_comes_back_at_its_address_with_what_it_had(own_kafka: Broker) 
     assert published(address, "kept") == [b"before a kill", b"before a stop"]
 
 
-def test_a_suspended_broker_answers_nobody_and_can_still_be_ended(own_kafka: Broker) -> None:
+def test_a_suspended_broker_stands_still_and_can_still_be_stopped_in_order(own_kafka: Broker) -> None:
     assert own_kafka.pid is not None
     process = psutil.Process(own_kafka.pid)
     own_kafka.suspend()
@@ -97,6 +97,7 @@ def test_a_suspended_broker_answers_nobody_and_can_still_be_ended(own_kafka: Bro
     own_kafka.suspend()
     own_kafka.stop()
     assert not process.is_running()
+    assert "shut down completed" in own_kafka.log_file.read_text()
 
 
 def test_a_broker_that_cannot_start_says_why(own_kafka: Broker) -> None:

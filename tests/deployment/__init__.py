@@ -1,0 +1,1 @@
+"""What runs in production: the compose file, the image, and the processes that they make."""
