@@ -72,11 +72,27 @@ def require_topic_if_any(settings: Settings) -> None:
         try:
             cluster.check_topic(settings)
         except (cluster.ClusterOutOfReach, cluster.TopicMissing) as error:
-            say_log_is_read(error)
+            _say_log_is_read(error)
 
 
-def say_log_is_read(error: Exception) -> None:
-    """Say why the read models follow the log itself for now."""
+def make_topic_or_go_on(settings: Settings, dsn: str) -> None:
+    """Give the log the partitions of its topic, and make it; where it had them, go on if that cannot be now.
+
+    The relay will make it.
+    """
+    from infrastructure import cluster, topic
+
+    with topic_failures():
+        registered = topic.register(dsn, settings)
+        try:
+            cluster.ensure_topic(settings)
+        except (cluster.ClusterOutOfReach, cluster.TopicMissing) as error:
+            if registered:
+                raise
+            _say_log_is_read(error)
+
+
+def _say_log_is_read(error: Exception) -> None:
     err.print(f"{error}; until then the log is read in its place", markup=False)
 
 

@@ -16,7 +16,7 @@ from aggregates.ids import ConcertCode
 from cli.catalogue_file import SAMPLE, WrongCatalogue, read
 from cli.catalogue_loading import NotLoaded, is_announced, load, log_is_empty
 from cli.console import Failure, err, out
-from cli.environment import database_failures, say_log_is_read, settle_epoch, topic_failures
+from cli.environment import database_failures, make_topic_or_go_on, settle_epoch
 from cli.one_process import LIFELINE_VARIABLE
 from infrastructure import schema
 from infrastructure.data_folder import DataFolder
@@ -122,7 +122,7 @@ class _WholeService:
             await asyncio.to_thread(schema.migrate, self._dsn)
             await asyncio.to_thread(settle_epoch, self._dsn, restored=restored)
             if self._settings.kafka is not None:
-                await asyncio.to_thread(self._make_topic)
+                await asyncio.to_thread(make_topic_or_go_on, self._settings, self._dsn)
             if await asyncio.to_thread(schema.unbuilt, self._dsn):
                 await self._build_read_models()
             if not sample or not await log_is_empty(self._dsn):
@@ -132,19 +132,6 @@ class _WholeService:
             except (WrongCatalogue, NotLoaded) as error:
                 raise Failure(str(error)) from None
         err.print(f"Loaded the sample catalogue: {', '.join(one.code for one in loaded)}.", markup=False)
-
-    def _make_topic(self) -> None:
-        """Give the log its partitions, and make the topic, if only later where the log has partitions."""
-        from infrastructure import cluster, topic  # who has no Kafka does not wait for its library
-
-        with topic_failures():
-            registered = topic.register(self._dsn, self._settings)
-            try:
-                cluster.ensure_topic(self._settings)
-            except (cluster.ClusterOutOfReach, cluster.TopicMissing) as error:
-                if registered:
-                    raise
-                say_log_is_read(error)
 
     async def _build_read_models(self) -> None:
         """Build those that this version of the software lacks, in a process that ends with us.

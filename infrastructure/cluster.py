@@ -82,15 +82,15 @@ def _cluster(settings: Settings) -> Iterator[Cluster]:
 
 
 def _in_words(error: errors.KafkaError, words: LastWords, settings: Settings) -> ClusterError:
+    credentials = f"{PREFIX}KAFKA_SASL_USERNAME, {PREFIX}KAFKA_SASL_PASSWORD"
     if words.refused:
-        return ClusterError(
-            f"{PREFIX}KAFKA_SASL_USERNAME, {PREFIX}KAFKA_SASL_PASSWORD: the brokers refuse them"
-        )
+        return ClusterError(f"{credentials}: the brokers refuse them")
     brokers = ",".join(settings.required_kafka)
     if isinstance(error, errors.KafkaTimeoutError | errors.KafkaConnectionError):
         spoken = f"{PREFIX}KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol}"
+        perhaps = f"; or are they wrong: {credentials}?" if settings.kafka_sasl_username else ""
         return ClusterOutOfReach(
-            f"{PREFIX}KAFKA: no broker at {brokers} answers as with {spoken}: {words.text or error}"
+            f"{PREFIX}KAFKA: no broker at {brokers} answers as with {spoken}: {words.text or error}{perhaps}"
         )
     if isinstance(error, errors.TopicAuthorizationFailedError):
         return ClusterError(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from infrastructure.settings import PREFIX, Settings, SettingsError
 
-BOOTSTRAP_TIMEOUT_MS = 5_000
+BOOTSTRAP_TIMEOUT_MS = 3_000
 """A broker answers within milliseconds; who waits for one that does not has something else to do."""
 
 RECONNECT_BACKOFF_MAX_MS = 1_000
@@ -17,7 +17,7 @@ LOST = "Connection lost: "
 """After this kafka-python says what is wrong with a connection."""
 
 REFUSED = "SaslAuthenticationFailedError"
-"""What it says of wrong credentials, though not always: it may see before that the broker has hung up."""
+"""What it says of wrong credentials, unless it sees first that the broker has hung up."""
 
 Client = TypeVar("Client")
 

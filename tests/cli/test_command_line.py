@@ -27,6 +27,7 @@ COMMANDS = [
     ["postgres"],
     ["rebuild"],
     ["api"],
+    ["relay"],
     ["project"],
     ["timer"],
     ["catalogue", "load"],
@@ -118,7 +119,7 @@ def test_what_was_typed_wrongly_is_named_in_one_line(arguments: list[str], compl
     assert complaint in complaint_of(run(*arguments), ExitCode.WRONG_INPUT)
 
 
-@pytest.mark.parametrize("command", ["up", "api", "project", "timer", "audit", "migrate"])
+@pytest.mark.parametrize("command", ["up", "api", "relay", "project", "timer", "audit", "migrate"])
 def test_a_wrong_setting_is_named_in_one_line(command: str) -> None:
     result = run(command, TICKETING_PORT="eighty")
     assert "TICKETING_PORT: must be a valid integer" in complaint_of(result, ExitCode.WRONG_INPUT)
