@@ -45,8 +45,8 @@ pure-histories: $(INSTALLED) ## ask the handlers and a model of the rules alike,
 histories: $(INSTALLED) ## play many clients for SECONDS=60, drawn from SEED=1, and check what each was answered
 	@$(BIN)/python -m tests.histories --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
-faults: $(INSTALLED) ## break the whole product under load for SECONDS=60, drawn from SEED=1
-	@$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+faults: $(INSTALLED) ## break the whole product under load for SECONDS=60, drawn from SEED=1 (KAFKA=1 with Kafka)
+	@$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(KAFKA),--kafka)
 
 mutants: $(INSTALLED) ## change the decisions in small ways, to see tests fail (MODULES="commands/pay.py …")
 	@$(BIN)/python -m tests.mutants $(MODULES)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from tests.faults import verdict
+from tests.faults.kafka_kinds import KINDS_OF_KAFKA
 from tests.faults.kinds import KINDS
 from tests.faults.product import Product
 from tests.faults.run import NotRecovered, Run, by_kind
@@ -57,15 +58,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", metavar="KIND", choices=sorted(KINDS), help=f"of {', '.join(KINDS)}"
     )
+    parser.add_argument("--kafka", action="store_true", help="with Kafka between log and read models")
     parser.add_argument("--keep", action="store_true", help="keep everything, also where all went well")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.only and not asked.kafka and KINDS_OF_KAFKA.keys() >= set(asked.only):
+        parser.error(f"{', '.join(asked.only)}: only with --kafka")
+    return asked
 
 
 async def _run(folder: Path, asked: argparse.Namespace) -> Outcome:
     """Load the product, break it meanwhile, and judge what is left."""
     _end_in_order_on_sigterm()
     complaints: list[str] = []
-    async with Product(folder) as product:
+    async with Product(folder, kafka=asked.kafka) as product:
         run = Run(product, asked.seed, _say)
         recorder = Recorder(folder / "history.jsonl")
         try:
@@ -122,6 +127,7 @@ async def _judge(run: Run, product: Product, recorder: Recorder) -> Sequence[str
         *await verdict.unbalanced(run.probes),
         *verdict.inexplicable(recorder.history, product.dsn, run.probes),
         *verdict.unsound(product),
+        *await verdict.incomplete(product),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What can be done to the product. Each fault lasts as long as its context; a blow is over at once.
+"""What can be done to the product.
 
 All chance comes from the generator that a fault is given, so that a seed always draws the same.
 """
@@ -7,16 +7,27 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, LiteralString, NamedTuple
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
 
 from infrastructure.event_log import APPEND_LOCK
 from infrastructure.leader import lock_id
+from tests.faults.kafka_kinds import KINDS_OF_KAFKA
+from tests.faults.kind import (
+    BRIEFLY,
+    EVERYBODY,
+    LONG_ENOUGH_TO_BE_MISSED,
+    NOBODY,
+    Kind,
+    Struck,
+    connected,
+    leader,
+)
 from tests.faults.product import ROLE_BESIDE, ROLE_UNDER_UP, Product
 from tests.faults.traps import APPEND, PROJECTOR, CutAfter, HoldAt
 from tests.infrastructure.proxy import Fault as OnCommit
@@ -43,11 +54,6 @@ CUT_HOLDER: LiteralString = """
     WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s
 """
 
-WHOSE: LiteralString = """
-    SELECT usename FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = %s
-"""
-
 PROJECTING: LiteralString = """
     SELECT 1 FROM pg_stat_activity
     WHERE usename = %s AND application_name = %s AND xact_start IS NOT NULL AND wait_event_type = 'Client'
@@ -64,27 +70,6 @@ NO_SPACE: LiteralString = """
 """
 
 SPACE: LiteralString = "DROP TRIGGER no_space ON ticketing.ticketing_events"
-
-
-class Struck(NamedTuple):
-    """What a fault did."""
-
-    detail: str
-    hit: frozenset[int]
-    """The API processes whose callers have to wait, 0 for who waits for a timer: others wait 3 s at most."""
-
-
-NOBODY: Final = frozenset[int]()
-EVERYBODY: Final = frozenset({0, 1, 2})
-
-
-class Kind(NamedTuple):
-    """A kind of fault."""
-
-    strike: Callable[[Product, random.Random], AbstractAsyncContextManager[Struck]]
-    lasts_s: tuple[float, float] = (0.0, 0.0)
-    """Between so long and so long."""
-    possible: Callable[[Product], bool] = lambda _: True
 
 
 @asynccontextmanager
@@ -112,7 +97,7 @@ async def end_postgres(number: signal.Signals, product: Product, _: random.Rando
 @asynccontextmanager
 async def kill_session(product: Product, chance: random.Random) -> AsyncIterator[Struck]:
     """Kill one session's process: the server then ends all others, and recovers."""
-    async with _connected(product) as connection:
+    async with connected(product) as connection:
         sessions = await (await connection.execute(OURS)).fetchall()
         application, pid = chance.choice(sessions)
         with suppress(ProcessLookupError):
@@ -125,7 +110,7 @@ async def cut_sessions(product: Product, chance: random.Random) -> AsyncIterator
     """Have the server end some of all sessions."""
     share = chance.choice([0.2, 0.5, 1.0])
     cut = 0
-    async with _connected(product) as connection:
+    async with connected(product) as connection:
         sessions = [pid for _, pid in await (await connection.execute(OURS)).fetchall()]
         chosen = [pid for pid in sessions if chance.random() < share]
         await connection.execute(CUT, [chosen])
@@ -137,7 +122,7 @@ async def cut_sessions(product: Product, chance: random.Random) -> AsyncIterator
 async def cut_holders(lock: int, product: Product, chance: random.Random) -> AsyncIterator[Struck]:
     """Have the server end whoever holds this lock, several times, wherever their statements are."""
     cut = 0
-    async with _connected(product) as connection:
+    async with connected(product) as connection:
         for _ in range(chance.randint(1, CUTS_MAX)):
             await asyncio.sleep(chance.uniform(0, 0.03))
             cut += len(await (await connection.execute(CUT_HOLDER, [lock])).fetchall())
@@ -178,12 +163,12 @@ async def fill_disk(product: Product, _: random.Random) -> AsyncIterator[Struck]
         finally:
             product.disk.clear()
         return
-    async with _connected(product) as connection:
+    async with connected(product) as connection:
         await connection.execute(NO_SPACE)
     try:
         yield Struck("told of appends", EVERYBODY)
     finally:
-        async with _connected(product) as connection:
+        async with connected(product) as connection:
             await connection.execute(SPACE)
 
 
@@ -192,7 +177,7 @@ async def use_up_connections(product: Product, _: random.Random) -> AsyncIterato
     """Let a stranger have every connection that the server gives, also those that we had."""
     strangers: list[AsyncConnection[Any]] = []
     filling = asyncio.create_task(_fill(product, strangers))
-    async with _connected(product) as connection:
+    async with connected(product) as connection:
         sessions = [pid for _, pid in await (await connection.execute(OURS)).fetchall()]
         await _until_full(strangers)
         await connection.execute(CUT, [sessions])
@@ -234,9 +219,7 @@ async def stop(command: str, product: Product, chance: random.Random) -> AsyncIt
 @asynccontextmanager
 async def stop_leader(product: Product, _: random.Random) -> AsyncIterator[Struck]:
     """Stop the timer that leads."""
-    async with _connected(product) as connection:
-        leader = await (await connection.execute(WHOSE, [lock_id(TIMER)])).fetchone()
-    name = "timer-2" if leader == (ROLE_BESIDE,) else "timer-1"
+    name = await leader(product, TIMER)
     product.signal(name, signal.SIGSTOP)
     try:
         yield Struck(name, NOBODY)
@@ -268,7 +251,7 @@ async def stop_with_checkpoints(product: Product, chance: random.Random) -> Asyn
     """Stop a projector in the middle of a transaction; where it is in none it goes on, and is tried again."""
     name = f"project-{chance.choice([1, 2])}"
     caught = False
-    async with _connected(product) as connection:
+    async with connected(product) as connection:
         with suppress(TimeoutError):
             async with asyncio.timeout(SPRINGS_WITHIN_S):
                 while not caught:
@@ -306,15 +289,6 @@ async def let_clocks_jump(product: Product, chance: random.Random) -> AsyncItera
         product.clocks[which].set_off(0)
 
 
-@asynccontextmanager
-async def _connected(product: Product) -> AsyncIterator[AsyncConnection[Any]]:
-    connection = await product.connect()
-    try:
-        yield connection
-    finally:
-        connection.pgconn.finish()
-
-
 async def _sprung(product: Product, trap: CutAfter | HoldAt) -> None:
     """Set a trap, and wait until it has sprung."""
     product.proxy.trap = trap
@@ -323,15 +297,12 @@ async def _sprung(product: Product, trap: CutAfter | HoldAt) -> None:
     product.proxy.trap = None
 
 
-_BRIEFLY: Final = (1.0, 4.0)
-_LONG_ENOUGH_TO_BE_MISSED: Final = (5.5, 8.0)
-
 KINDS: Final[Mapping[str, Kind]] = {
-    "API killed": Kind(partial(kill_worker, "api")),
-    "projector killed": Kind(partial(kill_worker, "project")),
-    "timer killed": Kind(partial(kill_worker, "timer")),
-    "supervisor killed": Kind(kill_supervisor),
-    "PostgreSQL killed": Kind(partial(end_postgres, signal.SIGKILL)),
+    "API killed": Kind(partial(kill_worker, "api"), is_death=True),
+    "projector killed": Kind(partial(kill_worker, "project"), is_death=True),
+    "timer killed": Kind(partial(kill_worker, "timer"), is_death=True),
+    "supervisor killed": Kind(kill_supervisor, is_death=True),
+    "PostgreSQL killed": Kind(partial(end_postgres, signal.SIGKILL), is_death=True),
     "PostgreSQL restarted": Kind(partial(end_postgres, signal.SIGINT)),
     "PostgreSQL session killed": Kind(kill_session),
     "sessions cut": Kind(cut_sessions),
@@ -341,12 +312,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "COMMIT lost": Kind(partial(meet_commits, OnCommit.LOSE_COMMIT, 3)),
     "acknowledgement lost": Kind(partial(meet_commits, OnCommit.LOSE_ACKNOWLEDGEMENT, 3)),
     "silence from COMMIT on": Kind(partial(meet_commits, OnCommit.SILENCE, 1)),
-    "disk full": Kind(fill_disk, _BRIEFLY),
-    "connections used up": Kind(use_up_connections, _BRIEFLY),
-    "API stopped": Kind(partial(stop, "api"), _LONG_ENOUGH_TO_BE_MISSED),
-    "stopped with the append lock": Kind(stop_with_append_lock, _LONG_ENOUGH_TO_BE_MISSED),
-    "projector stopped": Kind(partial(stop, "project"), _LONG_ENOUGH_TO_BE_MISSED),
-    "projector stopped with checkpoints": Kind(stop_with_checkpoints, _LONG_ENOUGH_TO_BE_MISSED),
-    "timer stopped while it leads": Kind(stop_leader, _LONG_ENOUGH_TO_BE_MISSED),
-    "clocks jump": Kind(let_clocks_jump, _BRIEFLY, lambda product: product.can_jump),
+    "disk full": Kind(fill_disk, BRIEFLY),
+    "connections used up": Kind(use_up_connections, BRIEFLY),
+    "API stopped": Kind(partial(stop, "api"), LONG_ENOUGH_TO_BE_MISSED),
+    "stopped with the append lock": Kind(stop_with_append_lock, LONG_ENOUGH_TO_BE_MISSED),
+    "projector stopped": Kind(partial(stop, "project"), LONG_ENOUGH_TO_BE_MISSED),
+    "projector stopped with checkpoints": Kind(stop_with_checkpoints, LONG_ENOUGH_TO_BE_MISSED),
+    "timer stopped while it leads": Kind(stop_leader, LONG_ENOUGH_TO_BE_MISSED),
+    "clocks jump": Kind(let_clocks_jump, BRIEFLY, lambda product: product.can_jump),
+    **KINDS_OF_KAFKA,
 }

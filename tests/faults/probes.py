@@ -7,7 +7,7 @@ reads it back, not before the charge. What was acknowledged has to be in the wal
 import asyncio
 import time
 from collections import Counter
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import uuid4
 
 import aiohttp
@@ -26,7 +26,8 @@ class Done(NamedTuple):
 
     api: int
     """1 or 2; 0 where it is not one of them that is waited for."""
-    kind: Literal["command", "read", "timer"]
+    kind: str
+    """`command`, `read`, or the worker's role."""
     began: float
     """By a monotonic clock."""
     ended: float
@@ -89,7 +90,7 @@ class Probe:
     async def _until_done(
         self,
         session: aiohttp.ClientSession,
-        kind: Literal["command", "read"],
+        kind: str,
         method: str,
         path: str,
         body: object = None,

@@ -2,7 +2,8 @@
 
 `ticketing up` runs PostgreSQL, an API process, a projector and a timer; it is started again whenever it ends,
 as by an init. A second API process, projector and timer run beside it, as on another machine: a supervisor
-keeps them running, and a proxy stands between them and PostgreSQL.
+keeps them running, and a proxy stands between them and PostgreSQL. With Kafka there is a broker, and a relay
+on either side.
 """
 
 import asyncio
@@ -14,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, LiteralString, Self
 
 import aiohttp
 import psutil
+from confluent_kafka.admin import AdminClient
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 
@@ -29,10 +31,17 @@ from tests.cli.running_service import TICKETING, _named, free_port
 from tests.faults.clock import Clock, compiled
 from tests.faults.disk import Disk
 from tests.infrastructure.proxy import Proxy
+from tests.kafka.broker import Broker
 from workers.supervisor import Lifeline, ProcessChild, Supervisor
+
+TOPIC: Final = "ticketing.events"
+"""As it is called unless the settings say otherwise."""
 
 READY_WITHIN_S: Final = 60.0
 STOPS_WITHIN_S: Final = 20.0
+PUBLISHED_WITHIN_S: Final = 20.0
+
+LOOK_EVERY_S: Final = 0.05
 
 INIT_PAUSE_S: Final = 0.2
 """So long an init waits before it starts a service again."""
@@ -42,8 +51,8 @@ ASK_S_MAX: Final = 2.0
 
 BESIDE: Final = ("api", "project", "timer")
 
-PROCESSES: Final = 2 + 2 * len(BESIDE)
-"""`up` and PostgreSQL, and two of each other."""
+TOPIC_POSITION: LiteralString = "SELECT position FROM ticketing.topic"
+LOG_POSITION: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events"
 
 ROLE_BESIDE: Final = "beside"
 """As whom these connect: so the database can tell whose a session is."""
@@ -60,9 +69,12 @@ class Product:
     started_in_s: float
     """So long all of it took to start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kafka: bool = False) -> None:
         """`folder` is for its data and logs; anyone may pass through it."""
         self.disk = Disk(folder / "data")
+        self.broker = Broker(folder / "kafka") if kafka else None
+        self.on_topic_after = 0
+        """The topic has all of the log behind this position; nobody knows what it has before."""
         self.admin_key = "the-admin-key-of-a-service-whose-processes-die"
         self.logs = folder / "logs"
         self.ports = (free_port(), free_port())
@@ -77,6 +89,7 @@ class Product:
         self.clocks = [Clock(folder / f"clock-{number}", library) for number in (1, 2)]
         """Of the processes that `up` runs, and of those beside it."""
         self.lifeline = Lifeline()
+        self._beside: Sequence[str] = (*BESIDE, "relay") if kafka else BESIDE
         self._stack = AsyncExitStack()
         self._up: asyncio.subprocess.Process | None = None
 
@@ -106,7 +119,9 @@ class Product:
     @property
     def is_whole(self) -> bool:
         """Whether every process runs, under who is to look after it."""
-        return len(self._processes()) == PROCESSES
+        is_broker_there = self.broker is None or self.broker.pid is not None
+        up_and_postgres = 2
+        return is_broker_there and len(self._processes()) == up_and_postgres + 2 * len(self._beside)
 
     def signal(self, name: str, number: signal.Signals) -> bool:
         """Send a signal; false where there is nobody to get it."""
@@ -132,13 +147,35 @@ class Product:
             self.dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="faults"
         )
 
+    async def delete_topic(self) -> None:
+        """Delete the topic, with all that is on it."""
+        assert self.broker is not None
+        admin = AdminClient({"bootstrap.servers": self.broker.address})
+        deleting = admin.delete_topics([TOPIC], operation_timeout=ASK_S_MAX)[TOPIC]
+        await asyncio.to_thread(deleting.result, ASK_S_MAX + 1)
+
+    async def expect_topic_from_here(self) -> None:
+        """Note that the topic was deleted, and that what was published until now may have gone with it."""
+        async with await self.connect() as connection:
+            self.on_topic_after = await _position(connection, TOPIC_POSITION)
+
+    async def published(self) -> int:
+        """Wait until all that has been recorded by now is on the topic; return the position of the last."""
+        async with asyncio.timeout(PUBLISHED_WITHIN_S), await self.connect() as connection:
+            end = await _position(connection, LOG_POSITION)
+            while await _position(connection, TOPIC_POSITION) < end:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_EVERY_S)
+        return end
+
     def environment(self, clock: Clock) -> dict[str, str]:
         """The settings, and nothing of whoever runs this."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("TICKETING_")}
         ours.pop("DATABASE_URL", None)
+        kafka = {} if self.broker is None else {"TICKETING_KAFKA": self.broker.address}
         return {
             **ours,
             **clock.environment,
+            **kafka,
             "TICKETING_DATA_DIR": str(self.disk.folder),
             "TICKETING_ADMIN_KEY": self.admin_key,
             "TICKETING_TOKEN_SECRET": "the token secret of a service whose processes die",
@@ -146,6 +183,9 @@ class Product:
         }
 
     async def _start(self) -> None:
+        if self.broker is not None:
+            self._stack.callback(self.broker.kill)
+            await asyncio.to_thread(self.broker.start)
         keeping = asyncio.create_task(self._keep_up())
         self._stack.push_async_callback(self._end_up, keeping)
         await self._until_ready(self.urls[0])
@@ -154,7 +194,7 @@ class Product:
         supervisor = Supervisor(self._note)
         self._stack.callback(self.lifeline.__exit__, None, None, None)
         self._stack.push_async_callback(supervisor.stop)
-        await supervisor.start(*(self._child(command) for command in BESIDE))
+        await supervisor.start(*(self._child(command) for command in self._beside))
         await self._until_ready(self.urls[1])
 
     async def _keep_up(self) -> None:
@@ -204,7 +244,9 @@ class Product:
         await until(ready.done, READY_WITHIN_S)
 
     def _processes(self) -> Mapping[str, psutil.Process]:
-        beside = {f"{name}-2": one for name, one in _named(psutil.Process().children()) if name in BESIDE}
+        beside = {
+            f"{name}-2": one for name, one in _named(psutil.Process().children()) if name in self._beside
+        }
         if self._up is None or self._up.returncode is not None:
             return beside
         try:
@@ -220,6 +262,12 @@ class Product:
             log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
+async def _position(connection: AsyncConnection[Any], query: LiteralString) -> int:
+    row = await (await connection.execute(query)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def _wait_for(address: str) -> None:
     timeout = aiohttp.ClientTimeout(total=ASK_S_MAX)
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -228,4 +276,4 @@ async def _wait_for(address: str) -> None:
                 async with session.get(address) as answer:
                     if answer.ok:
                         return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(LOOK_EVERY_S)

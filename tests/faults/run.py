@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from tests.asynchronous import until
-from tests.faults.kinds import Kind
+from tests.faults.kind import Kind
 from tests.faults.probes import Done, Observer, Probe
 from tests.faults.product import Product
 from tests.faults.watch import LOOK_EVERY_S, Watch
@@ -62,7 +62,7 @@ class Run:
         self.faults: list[Fault] = []
         self.probes = [Probe(number, url) for number, url in enumerate(product.urls, start=1)]
         self._product = product
-        self._watch = Watch(product.connect)
+        self._watch = Watch(product.connect, kafka=product.broker is not None)
         self._observers: Sequence[Observer] = (*self.probes, self._watch)
         self._seed = seed
         self._say = say
@@ -121,12 +121,12 @@ class Run:
         return max(others, key=lambda done: done.seconds, default=None)
 
     def _drawn(self, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, random.Random]]:
-        """Draw every kind once before any comes again; each has chances of its own."""
+        """Draw every kind once before any comes again, deaths first; each has chances of its own."""
         order = random.Random(f"{self._seed}/order")
         number = 0
         while True:
             names = [name for name, kind in kinds.items() if kind.possible(self._product)]
-            for name in order.sample(names, len(names)):
+            for name in sorted(order.sample(names, len(names)), key=lambda name: not kinds[name].is_death):
                 number += 1
                 yield name, random.Random(f"{self._seed}/{number}/{name}")
 

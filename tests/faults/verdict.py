@@ -10,9 +10,10 @@ import psycopg
 
 from tests.cli.running_service import TICKETING
 from tests.faults.probes import Probe
-from tests.faults.product import Product
+from tests.faults.product import TOPIC, Product
 from tests.faults.run import RECOVERY_S_MAX, WAIT_S_MAX, Fault, Run
 from tests.histories import History, check, event_log
+from tests.kafka.topic_check import check_found, read_log, read_topic
 
 BUSY_S: Final = 2.0
 """So much later than promised something may be, for the load itself keeps the machine busy."""
@@ -44,7 +45,7 @@ def slow(run: Run, started_in_s: float) -> Iterator[str]:
             yield f"{fault.in_words}: well again after {fault.recovery_s:.1f} s only"
         longest = run.longest_wait(fault)
         if longest is not None and longest.seconds > WAIT_S_MAX + BUSY_S + late_s / 4:
-            whom = f"a {longest.kind} of API {longest.api}" if longest.api else "a timer"
+            whom = f"a {longest.kind} of API {longest.api}" if longest.api else f"a {longest.kind}"
             yield f"{fault.in_words}: {whom} was waited for {longest.seconds:.1f} s ({longest.refusals})"
 
 
@@ -85,6 +86,16 @@ def unsound(product: Product) -> Iterator[str]:
     report: Mapping[str, Any] = msgspec.json.decode(ended.stdout)
     if not report["ok"] or report["read_models"]["different"]:
         yield f"the audit found {report['breaches']}, and read models: {report['read_models']}"
+
+
+async def incomplete(product: Product) -> Sequence[str]:
+    """Tell what is not on the topic as it should be, if there is one: in order, and complete."""
+    if product.broker is None:
+        return []
+    until = await product.published()
+    found = read_topic(product.broker.address, TOPIC)
+    required = range(product.on_topic_after + 1, until + 1)
+    return check_found(product.broker.address, TOPIC, found, read_log(product.dsn), required)
 
 
 def keep_log(dsn: str, path: Path) -> None:

@@ -86,6 +86,24 @@ def test_messages_may_be_repeated_as_they_were() -> None:
     assert list(complaints(found, log, belongs(found))) == []
 
 
+def test_what_was_deleted_with_a_topic_is_not_missed_and_what_followed_is() -> None:
+    log = rows()
+    found = published(log)
+    where = belongs(found)
+    left = {one: [each for each in messages if each.position > 20] for one, messages in found.items()}
+    assert list(complaints(left, log, where, range(21, log[-1].position + 1))) == []
+    missed = list(complaints(left, log, where, range(20, log[-1].position + 1)))
+    assert missed == ["1 events are not on the topic: [20]"]
+    lose(busiest(left))
+    assert any("it follows" in one for one in complaints(left, log, where, range(21, log[-1].position + 1)))
+
+
+def test_what_was_recorded_since_is_not_missed() -> None:
+    log = rows()
+    found = published(log[:-3])
+    assert list(complaints(found, log, belongs(published(log)), range(1, log[-3].position))) == []
+
+
 def lose(messages: list[Received]) -> None:
     del messages[3]
 

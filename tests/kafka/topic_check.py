@@ -90,10 +90,20 @@ def read_log(dsn: str) -> Sequence[Row]:
 
 def check_topic(bootstrap: str, topic: str, rows: Sequence[Row]) -> Sequence[str]:
     """Read the topic, and return what is not as it should be; `rows` are those of the log."""
-    found = read_topic(bootstrap, topic)
+    return check_found(bootstrap, topic, read_topic(bootstrap, topic), rows)
+
+
+def check_found(
+    bootstrap: str,
+    topic: str,
+    found: Mapping[int, Sequence[Received]],
+    rows: Sequence[Row],
+    required: range | None = None,
+) -> Sequence[str]:
+    """Return what is not as it should be about what was read; for `required` see `complaints`."""
     keys = {message.key or b"" for messages in found.values() for message in messages}
     belongs = partitions_of_keys(bootstrap, topic, keys, len(found))
-    return list(islice(complaints(found, rows, belongs), COMPLAINTS_MAX))
+    return list(islice(complaints(found, rows, belongs, required), COMPLAINTS_MAX))
 
 
 def read_topic(bootstrap: str, topic: str) -> Mapping[int, Sequence[Received]]:
@@ -166,13 +176,22 @@ def partitions_of_keys(
 
 
 def complaints(
-    found: Mapping[int, Sequence[Received]], rows: Sequence[Row], belongs: Mapping[bytes, int]
+    found: Mapping[int, Sequence[Received]],
+    rows: Sequence[Row],
+    belongs: Mapping[bytes, int],
+    required: range | None = None,
 ) -> Iterator[str]:
-    """Tell what is not as it should be; `belongs` says to which partition a key belongs."""
+    """Tell what is not as it should be; `belongs` says to which partition a key belongs.
+
+    The events at the positions `required` must be on the topic: all, unless what was on it before was deleted
+    with it, or some may have been recorded since it was read. Where it was deleted, what comes first in a
+    partition may follow anything that was not required.
+    """
+    is_whole = required is None or 1 in required
     log = {row.position: row for row in rows}
     seen: dict[int, Received] = {}
     for messages in found.values():
-        last = 0
+        last = 0 if is_whole else _lost_before(messages)
         for message in messages:
             wrong = list(_of_form(message))
             yield from (f"{message}: {one}" for one in wrong)
@@ -186,8 +205,14 @@ def complaints(
             yield from (f"{message}: {one}" for one in _of_place(message, last, belongs))
             yield from (f"{message}: {one}" for one in _of_event(message, log.get(message.position)))
             last = message.position
-    if missing := sorted(log.keys() - seen.keys()):
+    must_be_there = log.keys() if required is None else log.keys() & set(required)
+    if missing := sorted(must_be_there - seen.keys()):
         yield f"{len(missing)} events are not on the topic: {missing[:COMPLAINTS_MAX]}"
+
+
+def _lost_before(messages: Sequence[Received]) -> int:
+    """The position of what stood before the first of these, and is not there any more; 0 if none."""
+    return min((int(message.words["ce_previousposition"]) for message in messages), default=0)
 
 
 def _of_form(message: Received) -> Iterator[str]:
