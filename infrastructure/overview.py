@@ -205,8 +205,8 @@ def _wrong_topic(
         return nobody_leads
     if topic.behind_s > BEHIND_S_MAX:
         errors = [one.error for one in alive if one.role == "relay" and one.leads and one.error]
-        why = errors[0] if errors else "is Kafka out of reach? its log says"
-        return [f"the relay is {topic.behind_s:,.0f} s behind: {why}"]
+        why = f"it says {errors[0]}" if errors else "its log says"
+        return [f"the relay is {topic.behind_s:,.0f} s behind: is Kafka out of reach? {why}"]
     return []
 
 

@@ -175,7 +175,7 @@ def test_a_relay_that_is_behind_says_why(dsn: str, connection: Connection[Any]) 
     register(connection)
     project_to(dsn, [last] * PARTITIONS)
     (line,) = wrong(dsn)
-    assert line.endswith(" s behind: NoBrokersAvailable: NoBrokersAvailable")
+    assert line.endswith(" s behind: is Kafka out of reach? it says NoBrokersAvailable: NoBrokersAvailable")
 
 
 def test_read_models_that_stand_at_different_positions_tell_them_by_partition(
