@@ -13,13 +13,16 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from infrastructure.kafka_client import open_client
 from infrastructure.messages import Message
 
 ACKNOWLEDGED_WITHIN_S = 10.0
-"""A batch takes milliseconds. A broker that comes back sooner is waited for; then the topic is looked at."""
+"""A batch takes milliseconds. A broker that comes back sooner is waited for."""
+
+LOOK_EVERY_S = 1.0
+"""How often to see, while waiting, whether the topic is still there."""
 
 DELIVERY_TIMEOUT_MS = 24 * 3_600_000
 """The library's own deadline lets what waits behind a message go on without it: ours must come first."""
@@ -92,13 +95,25 @@ class Publisher:
         deadline = time.monotonic() + ACKNOWLEDGED_WITHIN_S
         try:
             futures = [self._send(message) for message in messages]
-            with suppress(KafkaError):  # it does not wait for what was sent in smaller parts after a refusal
-                self._producer.flush(timeout=ACKNOWLEDGED_WITHIN_S)
+            self._wait(deadline)
             for future in futures:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
         except (KafkaError, ValueError) as error:
             self.give_up()
             raise self._why(error) from error
+
+    def _wait(self, deadline: float) -> None:
+        """Wait for what was sent, unless some of it is refused, or the topic is gone. Raises KafkaError."""
+        while time.monotonic() < deadline and self._refusal is None:
+            try:
+                self._producer.flush(timeout=LOOK_EVERY_S)
+                return
+            except KafkaTimeoutError:
+                known = self._producer._metadata  # noqa: SLF001 (whoever asks the producer waits for the topic)
+                if known.partitions_for_topic(self._topic) is None:
+                    raise UnknownTopicOrPartitionError(self._topic) from None
+            except KafkaError:
+                return  # it does not wait for what was sent in smaller parts after a refusal
 
     def give_up(self) -> None:
         """Send nothing more, from now on. It can be called from any thread, and does not block."""
