@@ -8,10 +8,13 @@ from collections import deque
 
 from projections.partitions import Positions
 
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.25
 
-STILL_S = 1.5
-"""So long a topic may be late, or a partition stand still: less than readers wait for what they have seen."""
+STILL_S = 1.25
+"""So long a topic may be late, or a partition stand still, as far as two looks show it.
+
+Both together are less than readers wait for what they have seen, and leave time to read the log.
+"""
 
 FROM_LOG_S = 5.0
 """Where a partition stood still, the log is read for so long, until the topic is tried again."""

@@ -1,6 +1,12 @@
 """A topic that does not bring what the log has is noticed, and tried again."""
 
-from projections.standstill import FROM_LOG_S, STILL_S, Standstill
+import pytest
+
+from api.board import WAIT_S
+from projections.standstill import FROM_LOG_S, LOOK_EVERY_S, STILL_S, Standstill
+
+TO_READ_IT_S = 0.5
+"""So long what the topic has not brought may take to be read from the log, and applied."""
 
 
 def looks(*seen: tuple[float, int, int, dict[int, int]]) -> list[bool]:
@@ -39,3 +45,17 @@ def test_a_partition_that_stands_still_is_read_from_the_log_for_a_while() -> Non
 
 def test_a_partition_that_moves_slowly_does_not_stand_still() -> None:
     assert not any(looks(*((second, 100, 100, {0: second}) for second in range(60))))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("topic", [0, 1], ids=["not published", "not applied"])
+def test_whenever_the_topic_fails_readers_are_served_within_their_patience(share: float, topic: int) -> None:
+    recorded_at = share * LOOK_EVERY_S
+    standstill = Standstill()
+    now = 0.0
+    while not standstill.lasts:
+        log = int(now >= recorded_at)
+        standstill.look(now, log=log, topic=topic * log, partitions={0: 0})
+        now += LOOK_EVERY_S
+    read_at = now - LOOK_EVERY_S
+    assert read_at - recorded_at + TO_READ_IT_S <= WAIT_S
