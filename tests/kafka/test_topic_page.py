@@ -1,5 +1,6 @@
 """docs/reference/topic.md: its consumer and its query, run as they stand there, and its table of headers."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from infrastructure import epochs, topic
 from infrastructure.asyncapi import HEADERS
+from infrastructure.settings import Settings
 from tests.audit.database import store
 from tests.audit.sales import a_strict_sale
 from tests.contracts.markdown import DOCS, table_rows
-from tests.kafka.test_topic import PARTITIONS, busiest, published, rows
-from tests.kafka.topic_check import Received
+from tests.kafka.test_topic import PARTITIONS, busiest, published, relay_all, rows
+from tests.kafka.topic_check import Received, read_log, read_topic
 
 PAGE: Final = "reference/topic.md"
 WAIT_S: Final = 30.0
@@ -109,6 +112,36 @@ def test_the_query_finds_what_is_missing(dsn: str, connection: psycopg.Connectio
     )
     assert event["stream"] == missing.words["ce_subject"]
     assert event["partition_key"].encode() == missing.key
+
+
+def test_what_a_restore_has_lost_shows_in_the_next_message_of_each_partition(
+    dsn: str, connection: psycopg.Connection[Any], kafka: str, topic_name: str
+) -> None:
+    """The half of a log is lost; the same things happen again."""
+    log = a_strict_sale().rows()
+    store(dsn, log)
+    settings = Settings(kafka=(kafka,), kafka_topic=topic_name, kafka_partitions=PARTITIONS)
+    topic.register(dsn, settings)
+    asyncio.run(relay_all(dsn, settings, read_log(dsn)[-1].position))
+    kept = log[len(log) // 2][0]
+    connection.execute("DELETE FROM ticketing.ticketing_events WHERE notification_id > %s", [kept])
+    begun = epochs.settle(dsn, restored=True)
+    assert begun is not None
+    store(dsn, [(begun.first_position + row[0], *row[1:]) for row in log if row[0] > kept])
+    asyncio.run(relay_all(dsn, settings, read_log(dsn)[-1].position))
+
+    partitions_with_losses = 0
+    for messages in read_topic(kafka, topic_name).values():
+        old = [one for one in messages if one.words["ce_epoch"] != str(begun.epoch)]
+        new = [one for one in messages if one.words["ce_epoch"] == str(begun.epoch)]
+        assert messages == [*old, *new]
+        lost = [one.position for one in old if one.position > kept]
+        if new and lost:
+            partitions_with_losses += 1
+            previous, last = int(new[0].words["ce_previousposition"]), old[-1].position
+            assert previous < last < new[0].position
+            assert [one.position for one in old if previous < one.position <= last] == lost
+    assert partitions_with_losses > 1
 
 
 @pytest.mark.parametrize("field", ["stream", "partition_key", "recorded_at", "payload"])
