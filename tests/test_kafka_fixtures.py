@@ -152,3 +152,12 @@ def test_a_machine_without_java_skips_in_one_line_and_fails_in_ci(
     (skipped,) = (line for line in result.outlines if line.startswith("SKIPPED"))
     assert skipped.startswith("SKIPPED [3]")
     assert skipped.endswith(": there is no Java here to run Kafka with")
+
+
+def test_a_broker_that_is_there_already_is_used_as_it_is(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GIVEN, "broker.example:9092")
+    monkeypatch.setenv("PATH", os.fspath(pytester.path))
+    pytester.makepyfile("def test_that_needs_a_broker(kafka): assert kafka == 'broker.example:9092'")
+    pytester.runpytest_subprocess("-p", "tests.kafka_fixtures").assert_outcomes(passed=1)
