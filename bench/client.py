@@ -54,10 +54,16 @@ def request(method: str, path: str, body: bytes = b"", bearer: str | None = None
 
 
 def run(
-    port: int, requests: Iterator[bytes], *, connections: int, seconds: float, keep_bodies: bool = False
+    port: int,
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    keep_bodies: bool = False,
+    rate: float = math.inf,
 ) -> Result:
-    """Send the requests until they or the time run out, `connections` at once."""
-    load = _Load(requests, seconds, keep_bodies=keep_bodies)
+    """Send the requests until they or the time run out, `connections` at once, at most `rate` a second."""
+    load = _Load(requests, seconds, rate, keep_bodies=keep_bodies)
     cpu = time.process_time()
     started = time.perf_counter()
     uvloop.run(load.run(port, connections))
@@ -68,14 +74,21 @@ def run(
 
 
 class _Load:
-    def __init__(self, requests: Iterator[bytes], seconds: float, *, keep_bodies: bool) -> None:
+    def __init__(self, requests: Iterator[bytes], seconds: float, rate: float, *, keep_bodies: bool) -> None:
         self.requests = requests
         self.seconds = seconds
+        self.rate = rate
+        self.sent = 0
         self.keep_bodies = keep_bodies
         self.latencies: list[float] = []
         self.statuses: Counter[int] = Counter()
         self.bodies: list[bytes] = []
-        self.deadline = 0.0
+        self.began = self.deadline = 0.0
+
+    def wait_s(self) -> float:
+        """How long the next request has to wait for its turn."""
+        self.sent += 1
+        return self.began + self.sent / self.rate - time.perf_counter()
 
     async def run(self, port: int, connections: int) -> None:
         loop = asyncio.get_running_loop()
@@ -83,7 +96,8 @@ class _Load:
             loop.create_connection(lambda: _Connection(self), "127.0.0.1", port) for _ in range(connections)
         ]
         protocols = [protocol for _, protocol in await asyncio.gather(*opened)]
-        self.deadline = time.perf_counter() + self.seconds
+        self.began = time.perf_counter()
+        self.deadline = self.began + self.seconds
         for protocol in protocols:
             protocol.send_next()
         within_s = None if math.isinf(self.seconds) else self.seconds + LAST_ANSWER_WITHIN_S
@@ -107,6 +121,14 @@ class _Connection(asyncio.Protocol):
             self.done.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     def send_next(self) -> None:
+        """Send the next request when it is its turn: latency counts from there."""
+        wait_s = self._load.wait_s()
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
         self._sent_at = time.perf_counter()
         following = None if self._sent_at >= self._load.deadline else next(self._load.requests, None)
         transport = self._transport

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from infrastructure import schema
 from infrastructure.embedded_postgres import EmbeddedPostgres
 
 ADMIN_KEY = "bench-" + secrets.token_hex(8)
+TICKETING = str(Path(sys.executable).parent / "ticketing")
 READY_WITHIN_S = 30
 STOPS_WITHIN_S = 10
 
@@ -32,27 +33,46 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
-def service(dsn: str, *, api_processes: int = 1) -> Iterator[int]:
-    """Run API, projector and timer, and yield the port."""
+def service(
+    dsn: str, *, api_processes: int = 1, projectors: int = 1, told: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Run APIs, projectors, a timer and, if it is told of a Kafka, a relay; yield the port."""
     with ExitStack() as stack:
         listener = stack.enter_context(listening_socket())
         port = listener.getsockname()[1]
-        environment = {
-            **os.environ,
-            "DATABASE_URL": dsn,
+        secret = {
             "TICKETING_ADMIN_KEY": ADMIN_KEY,
             "TICKETING_TOKEN_SECRET": secrets.token_hex(32),
-            "TICKETING_LOG_LEVEL": "warning",
             "TICKETING_PORT": str(port),
+            **(told or {}),
         }
-        for _ in range(api_processes):
-            stack.enter_context(
-                _process("api", "--fd", str(listener.fileno()), env=environment, fds=[listener])
-            )
-        stack.enter_context(_process("project", env=environment))
-        stack.enter_context(_process("timer", env=environment))
+        api = ["api", "--fd", str(listener.fileno())]
+        stack.enter_context(processes(dsn, secret, *[api] * api_processes, descriptors=[listener.fileno()]))
+        workers = [["project"]] * projectors + [["timer"]] + ([["relay"]] if told else [])
+        stack.enter_context(processes(dsn, told or {}, *workers))
         wait_until_ready(f"http://127.0.0.1:{port}/readyz")
         yield port
+
+
+def migrate(dsn: str, told: Mapping[str, str]) -> None:
+    """Bring the schema up to date as `ticketing migrate` does."""
+    subprocess.run([TICKETING, "migrate"], env=_environment(dsn, told), check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def processes(
+    dsn: str, told: Mapping[str, str], *commands: Sequence[str], descriptors: Sequence[int] = ()
+) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
+    """Run these commands of `ticketing`, each in a process, and stop them in the end."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(_process(command, _environment(dsn, told), descriptors))
+            for command in commands
+        ]
+
+
+def _environment(dsn: str, told: Mapping[str, str]) -> Mapping[str, str]:
+    return {**os.environ, "DATABASE_URL": dsn, "TICKETING_LOG_LEVEL": "warning", **told}
 
 
 @contextmanager
@@ -78,11 +98,12 @@ def wait_until_ready(url: str) -> None:
 
 
 @contextmanager
-def _process(*words: str, env: Mapping[str, str], fds: list[socket.socket] | None = None) -> Iterator[None]:
-    command = [str(Path(sys.executable).parent / "ticketing"), *words]
-    process = subprocess.Popen(command, env=env, pass_fds=[fd.fileno() for fd in fds or []])
+def _process(
+    command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([TICKETING, *command], env=environment, pass_fds=descriptors)
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -94,8 +94,8 @@ class Assigned:
         for partition, arrivals in self._arrivals.items():
             arrivals.forget(applied[partition])
 
-    def reading(self, after: Positions) -> Reading | None:
-        """Return what has arrived beyond `after`; None where something before it has not."""
+    def reading(self, after: Positions, limit: int) -> Reading | None:
+        """Return up to `limit` events that have arrived beyond `after`; None where one before them has not."""
         events: list[RecordedEvent] = []
         until: dict[int, int] = {}
         for partition, arrivals in self._arrivals.items():
@@ -106,4 +106,5 @@ class Assigned:
                 events += came
                 until[partition] = came[-1].position
         events.sort(key=lambda recorded: recorded.position)
-        return Reading(events, {partition: after[partition] for partition in until}, until)
+        reading = Reading(events, {partition: after[partition] for partition in until}, until)
+        return reading.first(limit) if len(events) > limit else reading

@@ -10,38 +10,21 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import structlog
-from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from aggregates.event import RecordedEvent
 from infrastructure.arrivals import Arrival, Assigned
 from infrastructure.epochs import Epochs
 from infrastructure.feed import PostgresFeed
+from infrastructure.group_member import GroupMember
 from infrastructure.messages import NotOurs, Received, received
 from projections.feed import Reading
 from projections.partitions import Positions, partition_of
 
-POLL_MS = 5
-"""What has arrived by now is what counts: who asks decides how often."""
-
-SESSION_MS, HEARTBEAT_MS = 6_000, 1_500
-"""A consumer that is gone gives its partitions away after the shortest time that brokers allow by default.
-
-Until then they stand still, and are read from the log.
-"""
-
-METADATA_MAX_AGE_MS = 10_000
-"""So long it may take until a topic is noticed that was deleted and made anew."""
-
-COMMIT_EVERY_S = 1.0
-CLOSE_WITHIN_MS = 1_000
-
-CONNECT_AGAIN_S = 1.0
+JOIN_AGAIN_S = 1.0
 EPOCHS_EVERY_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -74,9 +57,8 @@ class KafkaTopic:
         self._epochs: Epochs | None = None
         self._epochs_at = -math.inf
         self._assigned = Assigned()
-        self._consumer: KafkaConsumer | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._commit_at = 0.0
+        self._member: GroupMember | None = None
+        self._join_at = -math.inf
         self._strangers = 0
 
     @property
@@ -85,39 +67,49 @@ class KafkaTopic:
         return self._assigned.partitions
 
     async def read(self, after: Positions, limit: int) -> Reading | None:
-        """Return what has come of our partitions beyond `after`, about `limit` events at most.
+        """Return what has come of our partitions beyond `after`, `limit` events at most.
 
         None where something before it did not come this way, or the topic is out of reach: the log has all.
         """
         self._assigned.forget(after)
-        reading = self._assigned.reading(after)
+        reading = self._assigned.reading(after, limit)
         if reading is None or reading.events:
             return reading
-        if self._consumer is None:
-            self._connect_meanwhile()
+        member = self._joined()
+        if member is None:
             return None
-        await self._poll(self._consumer, limit, len(after))
-        return self._assigned.reading(after)
+        await self._take(member, len(after))
+        return self._assigned.reading(after, limit)
 
     async def close(self) -> None:
         """Leave the group, so that others get our partitions at once."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._connecting
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await asyncio.to_thread(self._leave, consumer)
+        member, self._member = self._member, None
+        if member is not None:
+            await asyncio.to_thread(member.stop)
 
-    async def _poll(self, consumer: KafkaConsumer, limit: int, partitions: int) -> None:
-        try:
-            came = await asyncio.to_thread(self._came, consumer, limit)
-        except Exception as error:  # noqa: BLE001 (whatever the client stumbles over, the log has all)
-            self.failures += 1
+    def _joined(self) -> GroupMember | None:
+        """The member that reads for us; a new one, if it has failed, a while after the last."""
+        if self._member is not None and self._member.failure is not None:
+            error = self._member.failure
             log.warning("topic_lost", topic=self._name, error=f"{type(error).__name__}: {error}")
-            self._consumer = None
+            self.failures += 1
+            self._member = None
             self._assigned.assign(())
-            await asyncio.to_thread(self._leave, consumer)
+        if self._member is None and time.monotonic() > self._join_at + JOIN_AGAIN_S:
+            self._join_at = time.monotonic()
+            self._member = GroupMember(self._name, self._options)
+            self._member.start()
+        return self._member
+
+    async def _take(self, member: GroupMember, partitions: int) -> None:
+        records = member.take(self._assigned.next_offsets)
+        self._assigned.assign(member.partitions)
+        came = [
+            _Came(record.partition, record.offset, message)
+            for record in records
+            if (message := self._received(record)) is not None
+        ]
+        if not came:
             return
         epochs = await self._epochs_of(came)
         told = await self._told_by_log(came)
@@ -131,19 +123,6 @@ class KafkaTopic:
                 arrivals.add(Arrival(message.previous_position, recorded, offset))
             else:
                 arrivals.pass_over(offset)
-
-    def _came(self, consumer: KafkaConsumer, limit: int) -> Sequence[_Came]:
-        """Look what has come; in a thread, since the client waits in its own way."""
-        records = consumer.poll(timeout_ms=POLL_MS, max_records=limit)
-        self._assigned.assign({one.partition for one in consumer.assignment()})
-        self._commit(consumer)
-        came = []
-        for of_partition in records.values():
-            for record in of_partition:
-                message = self._received(record)
-                if message is not None:
-                    came.append(_Came(record.partition, record.offset, message))
-        return came
 
     def _received(self, record: ConsumerRecord) -> Received | None:
         try:
@@ -172,51 +151,6 @@ class KafkaTopic:
             self._epochs_at = time.monotonic()
             self._epochs = epochs = await self._read_epochs()
         return epochs
-
-    def _commit(self, consumer: KafkaConsumer) -> None:
-        if time.monotonic() < self._commit_at:
-            return
-        self._commit_at = time.monotonic() + COMMIT_EVERY_S
-        if offsets := self._offsets():
-            consumer.commit_async(offsets)
-
-    def _offsets(self) -> Mapping[TopicPartition, OffsetAndMetadata]:
-        return {
-            TopicPartition(self._name, partition): OffsetAndMetadata(offset, "", -1)
-            for partition, offset in self._assigned.next_offsets.items()
-        }
-
-    def _leave(self, consumer: KafkaConsumer) -> None:
-        with suppress(Exception):
-            if offsets := self._offsets():
-                consumer.commit(offsets, timeout_ms=CLOSE_WITHIN_MS)
-        with suppress(Exception):
-            consumer.close(autocommit=False, timeout_ms=CLOSE_WITHIN_MS)
-
-    def _connect_meanwhile(self) -> None:
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.create_task(self._connect())
-
-    async def _connect(self) -> None:
-        try:
-            self._consumer = await asyncio.to_thread(self._join)
-        except Exception as error:  # noqa: BLE001 (likewise)
-            self.failures += 1
-            log.warning("topic_out_of_reach", topic=self._name, error=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(CONNECT_AGAIN_S)
-
-    def _join(self) -> KafkaConsumer:
-        return KafkaConsumer(
-            self._name,
-            **self._options,
-            group_id=f"{self._name}.projections",
-            allow_auto_create_topics=False,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=HEARTBEAT_MS,
-            metadata_max_age_ms=METADATA_MAX_AGE_MS,
-        )
 
 
 def _belongs_to(recorded: RecordedEvent, partition: int, partitions: int) -> bool:

@@ -120,7 +120,7 @@ class Topic(Protocol):
         ...
 
     async def read(self, after: Positions, limit: int) -> Reading | None:
-        """Return what has come of our partitions beyond `after`, about `limit` events at most.
+        """Return what has come of our partitions beyond `after`, `limit` events at most.
 
         None where something before it is missing here, or the topic is out of reach: the log has all.
         """

@@ -77,7 +77,7 @@ class ListTopic:
             assert arrivals is not None
             for arrival in self._come(partition, limit):
                 arrivals.add(arrival)
-        return self._assigned.reading(after)
+        return self._assigned.reading(after, limit)
 
     def _come(self, partition: int, limit: int) -> Sequence[Arrival]:
         start = max(0, self._offsets[partition] - self._random.choice([0, 0, 0, 3]))
