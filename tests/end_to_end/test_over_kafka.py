@@ -79,7 +79,7 @@ def test_q1_s1_w1_a_crowd_of_1000_buys_through_relay_topic_and_two_projectors(
         relay = stack.enter_context(processes.process("relay", env=env))
         projector, _ = (stack.enter_context(processes.process("project", env=env)) for _ in range(2))
         stack.enter_context(processes.process("timer", env=env))
-        url = stack.enter_context(processes.api(env, 2))
+        url = stack.enter_context(processes.api(env, 1))
         wait_until(lambda: _first(connection, LEADER) is not None, "a relay leads")
         stack.enter_context(processes.process("relay", env=env))
         wait_until(lambda: len(_shares(connection)) == 2, "projectors share the partitions")

@@ -67,7 +67,7 @@ class Product:
     proxy: Proxy
     """Between PostgreSQL and what runs beside `up`."""
     started_in_s: float
-    """So long all of it took to start."""
+    """So long all of it took to start, but for the broker."""
 
     def __init__(self, folder: Path, *, kafka: bool = False) -> None:
         """`folder` is for its data and logs; anyone may pass through it."""
@@ -94,11 +94,12 @@ class Product:
         self._up: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        began = time.monotonic()
         self.logs.mkdir()
         self._stack.enter_context(self.disk)
         self.proxy = await self._stack.enter_async_context(Proxy(self.dsn))
         try:
+            await self._start_broker()
+            began = time.monotonic()
             await self._start()
         except BaseException:
             await self._stack.aclose()
@@ -182,10 +183,12 @@ class Product:
             "TICKETING_LOG_FORMAT": "json",
         }
 
-    async def _start(self) -> None:
+    async def _start_broker(self) -> None:
         if self.broker is not None:
             self._stack.callback(self.broker.kill)
             await asyncio.to_thread(self.broker.start)
+
+    async def _start(self) -> None:
         keeping = asyncio.create_task(self._keep_up())
         self._stack.push_async_callback(self._end_up, keeping)
         await self._until_ready(self.urls[0])

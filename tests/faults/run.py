@@ -24,6 +24,9 @@ WAIT_S_MAX: Final = 3.0
 RECOVERY_S_MAX: Final = 10.0
 """After so long all is well again."""
 
+BEHIND: Final = "READ_MODEL_BEHIND"
+"""What a read is told that has waited in vain for what its client has seen."""
+
 GIVEN_UP_AFTER_S: Final = 60.0
 """What is not well by then will not be."""
 
@@ -113,12 +116,18 @@ class Run:
 
     def longest_wait(self, fault: Fault) -> Done | None:
         """Return what took longest of what the fault did not hit."""
-        others = [
+        return max(self._of_others(fault), key=lambda done: done.seconds, default=None)
+
+    def told_to_wait(self, fault: Fault) -> int:
+        """How many reads of others were not served at once, but told to try again."""
+        return sum(1 for done in self._of_others(fault) if BEHIND in done.refusals)
+
+    def _of_others(self, fault: Fault) -> Sequence[Done]:
+        return [
             done
             for done in self.seen
             if done.api not in fault.hit and done.began < fault.recovered and done.ended > fault.began
         ]
-        return max(others, key=lambda done: done.seconds, default=None)
 
     def _drawn(self, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, random.Random]]:
         """Draw every kind once before any comes again, deaths first; each has chances of its own."""

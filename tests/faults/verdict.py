@@ -106,10 +106,12 @@ def keep_log(dsn: str, path: Path) -> None:
 
 def table(run: Run, kinds: Mapping[str, Sequence[Fault]]) -> Iterator[str]:
     """Tell of each kind how often it came, and what was slowest."""
-    yield "| fault | count | slowest wait of others (s) | slowest recovery (s) |"
-    yield "| --- | ---: | ---: | ---: |"
+    yield "| fault | count | slowest wait of others (s) | reads told to wait | slowest recovery (s) |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
     for kind, faults in kinds.items():
         waits = [run.longest_wait(fault) for fault in faults]
         slowest = max((wait.seconds for wait in waits if wait is not None), default=None)
         recovery_s = max(fault.recovery_s for fault in faults)
-        yield f"| {kind} | {len(faults)} | {'' if slowest is None else f'{slowest:.1f}'} | {recovery_s:.1f} |"
+        told = sum(run.told_to_wait(fault) for fault in faults) or ""
+        wait = "" if slowest is None else f"{slowest:.1f}"
+        yield f"| {kind} | {len(faults)} | {wait} | {told} | {recovery_s:.1f} |"
