@@ -1,9 +1,9 @@
 """The position that readers see: of the log, over all partitions, which never goes back."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 import pytest
@@ -20,6 +20,10 @@ from tests.properties.histories import eventful_histories
 PARTITIONS: Final = 4
 STEPS: Final = 40
 
+REACHED: LiteralString = """
+    SELECT position FROM ticketing.projection_checkpoints WHERE projection = 'queue' ORDER BY partition
+"""
+
 Connection = psycopg.Connection[Any]
 
 
@@ -32,16 +36,6 @@ def shown(dsn: str) -> int:
 
     (position,) = {place.position for place in asyncio.run(run()).values()}
     return position
-
-
-def first_missing(events: Sequence[RecordedEvent], applied: Sequence[int]) -> int:
-    """The first event that has not been applied to its partition."""
-    missing = (
-        event.position
-        for event in events
-        if event.position > applied[partition_of(event.partition_key, PARTITIONS)]
-    )
-    return next(missing, events[-1].position + 1)
 
 
 def test_a_quiet_partition_that_gets_an_event_takes_no_reader_back(dsn: str, connection: Connection) -> None:
@@ -63,6 +57,37 @@ def test_a_quiet_partition_that_gets_an_event_takes_no_reader_back(dsn: str, con
     assert shown(dsn) == before
 
 
+class Projected:
+    """A log, and which of its events have been applied to the read models, whatever the checkpoints say."""
+
+    def __init__(self, dsn: str, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        self.end = events[-1].position
+        self._dsn = dsn
+        self._connection = connection
+        self._partitions = {event.position: partition_of(event.partition_key, PARTITIONS) for event in events}
+        self._missing = set(self._partitions)
+
+    @property
+    def first_missing(self) -> int:
+        """The first event that has not been applied."""
+        return min(self._missing, default=self.end + 1)
+
+    def advance(self, partitions: Iterable[int], until: int) -> None:
+        """Apply what follows in these partitions, up to there."""
+        reached = self._reached()
+        wanted = [
+            max(position, until) if one in partitions else position for one, position in enumerate(reached)
+        ]
+        project_to(self._dsn, wanted)
+        self._missing -= {
+            position for position, one in self._partitions.items() if reached[one] < position <= wanted[one]
+        }
+
+    def _reached(self) -> Sequence[int]:
+        """The checkpoints of one of the read models, which stand alike."""
+        return [position for (position,) in self._connection.execute(REACHED)]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_shown_never_goes_back_and_is_never_ahead(
     dsn: str, connection: Connection, seed: int
@@ -70,37 +95,22 @@ def test_what_is_shown_never_goes_back_and_is_never_ahead(
     """Whoever publishes, applies and settles, and in whatever order they do."""
     random = Random(seed)
     events = eventful_histories(6)[seed]
-    end = events[-1].position
     register(connection, PARTITIONS)
     tables.write_log(connection, events)
+    projected = Projected(dsn, connection, events)
     published, seen = 0, 0
-    applied = [0] * PARTITIONS
     for _ in range(STEPS):
         match random.randint(0, 2):
             case 0:
-                published = min(end, published + random.randint(1, end // 8))
+                published = min(projected.end, published + random.randint(1, projected.end // 8))
                 publish(connection, published, PARTITIONS)
             case 1:
-                applied[random.randrange(PARTITIONS)] = random.randint(0, published)
-                project_forward(dsn, connection, applied)
+                projected.advance([random.randrange(PARTITIONS)], random.randint(0, published))
             case _:
                 settle(dsn)
         now_shown = shown(dsn)
-        assert seen <= now_shown < first_missing(events, reached(connection))
+        assert seen <= now_shown < projected.first_missing
         seen = now_shown
-    publish(connection, end, PARTITIONS)
-    project_forward(dsn, connection, [end] * PARTITIONS)
-    assert shown(dsn) == end
-
-
-def reached(connection: Connection) -> Sequence[int]:
-    """The checkpoints of one of the read models, which stand alike."""
-    rows = connection.execute(
-        "SELECT position FROM ticketing.projection_checkpoints WHERE projection = 'queue' ORDER BY partition"
-    )
-    return [position for (position,) in rows]
-
-
-def project_forward(dsn: str, connection: Connection, positions: Sequence[int]) -> None:
-    """Apply up to there what has not been applied."""
-    project_to(dsn, [max(pair) for pair in zip(reached(connection), positions, strict=True)])
+    publish(connection, projected.end, PARTITIONS)
+    projected.advance(range(PARTITIONS), projected.end)
+    assert (shown(dsn), projected.first_missing) == (projected.end, projected.end + 1)
