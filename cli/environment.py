@@ -1,6 +1,6 @@
 """Where a command finds what it works with: settings and the database; and what is said where it does not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -75,21 +75,28 @@ def require_topic_if_any(settings: Settings) -> None:
             _say_log_is_read(error)
 
 
-def make_topic_or_go_on(settings: Settings, dsn: str) -> None:
+def make_topic_or_go_on(settings: Settings, dsn: str) -> Sequence[str]:
     """Give the log the partitions of its topic, and make it; where it had them, go on if that cannot be now.
 
-    The relay will make it.
+    The relay will make it. So whatever waits for us does not wait for Kafka. Returns what was made, in words.
     """
     from infrastructure import cluster, topic
 
+    name, made = settings.kafka_topic, []
     with topic_failures():
         registered = topic.register(dsn, settings)
+        if registered:
+            made.append(f"registered topic {name}: {settings.kafka_partitions} partitions")
         try:
-            cluster.ensure_topic(settings)
+            if cluster.ensure_topic(settings):
+                made.append(f"created topic {name}")
         except (cluster.ClusterOutOfReach, cluster.TopicMissing) as error:
             if registered:
                 raise
             _say_log_is_read(error)
+        else:
+            return made or ["The topic is up to date."]
+    return made
 
 
 def _say_log_is_read(error: Exception) -> None:

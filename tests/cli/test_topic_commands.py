@@ -15,6 +15,7 @@ from cli.environment import make_topic_or_go_on, require_topic_if_any
 from cli.main import app
 from infrastructure import kafka_client
 from infrastructure.settings import Settings
+from tests.cli.running_service import wait_until
 from tests.cli.test_command_line import NOBODY_LISTENS, complaint_of
 
 NO_BROKER = "127.0.0.1:1"
@@ -44,6 +45,7 @@ def test_migrate_makes_a_topic_anew_that_was_deleted(dsn: str, kafka: str, topic
     run("migrate", dsn, kafka, topic_name)
     admin: Any = KafkaAdminClient(bootstrap_servers=kafka)
     admin.delete_topics([topic_name])
+    wait_until(lambda: topic_name not in admin.list_topics(), "the broker has noticed")
     admin.close()
     again = run("migrate", dsn, kafka, topic_name)
     assert again.stdout.splitlines()[1:] == [f"created topic {topic_name}"]
@@ -56,6 +58,17 @@ def test_migrate_registers_what_it_cannot_make_at_the_moment(
     assert result.exit_code == ExitCode.NOT_AVAILABLE
     assert result.stderr.startswith(f"ticketing: TICKETING_KAFKA: no broker at {NO_BROKER} answers")
     assert connection.execute("SELECT name FROM ticketing.topic").fetchall() == [(topic_name,)]
+
+
+def test_migrate_leaves_the_topic_to_the_relay_where_kafka_is_away_later_on(
+    dsn: str, topic_name: str
+) -> None:
+    run("migrate", dsn, NO_BROKER, topic_name)
+    again = run("migrate", dsn, NO_BROKER, topic_name)
+    assert again.exit_code == ExitCode.DONE
+    assert again.stdout.splitlines() == ["The schema is up to date."]
+    (line,) = again.stderr.splitlines()
+    assert line.startswith(f"TICKETING_KAFKA: no broker at {NO_BROKER} answers")
 
 
 @pytest.mark.parametrize("command", ["relay", "project"])
@@ -106,7 +119,7 @@ def test_whoever_can_read_the_log_goes_on_without_a_broker(
     settings = Settings(kafka=(NO_BROKER,), kafka_topic=topic_name, database_url=SecretStr(dsn))
     with pytest.raises(Failure, match="no broker at"):
         make_topic_or_go_on(settings, dsn)
-    going_on: Sequence[Callable[[], None]] = (
+    going_on: Sequence[Callable[[], object]] = (
         lambda: make_topic_or_go_on(settings, dsn),
         lambda: require_topic_if_any(settings),
     )
