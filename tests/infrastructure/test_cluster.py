@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 from kafka.admin import (
     ACL,
     ACLOperation,
@@ -15,10 +16,12 @@ from kafka.admin import (
     ResourcePattern,
     ResourceType,
 )
+from kafka.errors import KafkaTimeoutError
 from pydantic import SecretStr
 
 from infrastructure import cluster
 from infrastructure.cluster import ClusterError, ClusterOutOfReach, TopicMissing
+from infrastructure.kafka_client import open_client
 from infrastructure.settings import Settings
 from tests.kafka.broker import Broker
 from tests.kafka.users import WITH_USERS
@@ -43,17 +46,19 @@ def admin(kafka: str) -> Iterator[Any]:
         yield admin
 
 
+AS_BROKER: Mapping[str, Any] = {
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "broker",
+    "sasl_plain_password": "b",
+}
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker with users, of whom one may describe topics and no more."""
     with Broker(tmp_path_factory.mktemp("guarded"), more_properties=WITH_USERS) as broker:
-        admin: Any = KafkaAdminClient(
-            bootstrap_servers=broker.address,
-            security_protocol="SASL_PLAINTEXT",
-            sasl_mechanism="PLAIN",
-            sasl_plain_username="broker",
-            sasl_plain_password="b",
-        )
+        admin: Any = KafkaAdminClient(bootstrap_servers=broker.address, **AS_BROKER)
         with closing(admin):
             seen = ResourcePattern(ResourceType.TOPIC, "seen")
             admin.create_acls([ACL("User:relay", "*", ACLOperation.DESCRIBE, ACLPermissionType.ALLOW, seen)])
@@ -147,3 +152,13 @@ def test_a_topic_that_we_may_not_even_see_is_said(guarded: Broker) -> None:
         ClusterError, match="does not let us use unseen: it takes the permissions to describe"
     ):
         cluster.check_topic(settings(guarded.address, "unseen", **AS_RELAY))
+
+
+def test_nobody_has_the_broker_make_a_topic_by_the_way(guarded: Broker) -> None:
+    options: Mapping[str, Any] = {"bootstrap_servers": guarded.address, **AS_BROKER}
+    producer: Any = open_client(KafkaProducer, {**options, "max_block_ms": 500})
+    with closing(producer), pytest.raises(KafkaTimeoutError):
+        producer.partitions_for("nowhere")
+    admin: Any = open_client(KafkaAdminClient, options)
+    with closing(admin):
+        assert "nowhere" not in admin.list_topics()

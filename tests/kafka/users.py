@@ -16,5 +16,6 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config={JAAS} username="broker" pas
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:broker;User:ANONYMOUS
 connection.failed.authentication.delay.ms=20
+auto.create.topics.enable=true
 """
 """`broker` (password `b`) may do everything; `relay` (password `r`) nothing, unless it is allowed."""
