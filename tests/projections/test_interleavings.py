@@ -29,7 +29,7 @@ HISTORIES = 6
 CHECKPOINTS = "ticketing.projection_checkpoints"
 
 EXAMPLES = settings(
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -18,7 +18,7 @@ from tests.projections.read_models import connect
 from tests.properties.histories import eventful_histories
 
 PARTITIONS: Final = 4
-STEPS: Final = 40
+STEPS: Final = 30
 
 REACHED: LiteralString = """
     SELECT position FROM ticketing.projection_checkpoints WHERE projection = 'queue' ORDER BY partition

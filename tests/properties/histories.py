@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from aggregates.event import RecordedEvent
 from tests.properties.machine import AnyHistory
 
-EXAMPLES, STEPS = 60, 60
+EXAMPLES, STEPS = 30, 100
 
 
 class Kept(AnyHistory):
