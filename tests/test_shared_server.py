@@ -20,11 +20,12 @@ RUN_OF_ONE_TEST = """
 
     import psycopg
 
-    def test_that_ends_its_run(dsn, kafka):
+    def test_that_ends_its_run(dsn, kafka, own_kafka):
         with psycopg.connect(dsn) as connection:
             connection.execute("SELECT 1")
         for variable in ("{postgres}", "{kafka}"):
             print("server in", os.environ[variable], flush=True)
+        print("broker in", own_kafka.folder, flush=True)
         os.kill(os.getpid(), signal.{ending})
 """
 
@@ -41,14 +42,17 @@ def test_nothing_is_left_of_a_run_that_was_cut_short(
     pytester.makepyfile(RUN_OF_ONE_TEST.format(ending=ending, **variables))
     plugins = ("-p", "tests.postgres_fixtures", "-p", "tests.kafka_fixtures")
     result = pytester.runpytest_subprocess(*plugins, "-s")
-    folders = [Path(line.rpartition("server in ")[2]) for line in result.outlines if "server in " in line]
-    assert len(folders) == 2
-    wait_until(lambda: not any(is_left(folder) for folder in folders), "all gone", GONE_WITHIN_S)
+    shared, own = folders_named("server in ", result), folders_named("broker in ", result)
+    assert (len(shared), len(own)) == (2, 1)
+    wait_until(lambda: not any(folder.exists() for folder in shared), "folders are gone", GONE_WITHIN_S)
+    wait_until(lambda: not any(map(is_used, shared + own)), "processes are gone", GONE_WITHIN_S)
 
 
-def is_left(folder: Path) -> bool:
-    """Whether it is there, or the command line of some process names it."""
+def folders_named(after: str, result: pytest.RunResult) -> list[Path]:
+    return [Path(line.rpartition(after)[2]) for line in result.outlines if after in line]
+
+
+def is_used(folder: Path) -> bool:
+    """Whether the command line of some process names it."""
     processes = psutil.process_iter(["cmdline"])
-    return folder.exists() or any(
-        str(folder) in " ".join(process.info["cmdline"] or ()) for process in processes
-    )
+    return any(str(folder) in " ".join(process.info["cmdline"] or ()) for process in processes)

@@ -27,6 +27,9 @@ HEAP_MIB: Final = 384
 QUICK_START: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Compile little: a start takes half of the processor time then. It is not for measuring speed."""
 
+ORPHANED: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Has Linux kill it when the thread that started it ends: so nothing is left of a run that was killed."""
+
 PORTS: Final = range(20_000, 30_000)
 """Below those that systems give to outgoing connections, so that its port is still free for a next start."""
 
@@ -90,7 +93,8 @@ class Broker:
             controller_port=self._controller_port,
             more_properties=self._more_properties,
         )
-        java = ["java", f"-Xmx{HEAP_MIB}m", *self._java_options, "-cp", class_path(kafka.jars)]
+        orphaned = ORPHANED if shutil.which(ORPHANED[0]) else ()
+        java = [*orphaned, "java", f"-Xmx{HEAP_MIB}m", *self._java_options, "-cp", class_path(kafka.jars)]
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 [*java, "kafka.Kafka", str(properties)],
