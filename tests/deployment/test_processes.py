@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -180,6 +180,7 @@ def test_the_processes_of_the_compose_file_sell_a_hall_over_kafka(
         log = logged(own_postgres)
         wait_until(lambda: here.status()["topic"]["position"] == log[-1], "all of it on the topic")
         check_processes(here.status())
+        wait_until(lambda: read_by_projectors(own_postgres) == ["topic", "topic"], "both follow the topic")
         assert sorted(set(published(kafka, topic_name))) == log
 
 
@@ -235,12 +236,18 @@ def check_processes(status: Mapping[str, Any]) -> None:
 
 def logged(postgres: EmbeddedPostgres) -> list[int]:
     """Return the positions of all events, in order."""
-    dsn = postgres.dsn.replace("@/postgres?", "@/ticketing?")
-    with psycopg.connect(dsn) as connection:
-        rows = connection.execute(
-            "SELECT notification_id FROM ticketing.ticketing_events ORDER BY notification_id"
-        )
-        return [position for (position,) in rows.fetchall()]
+    return column(postgres, "SELECT notification_id FROM ticketing.ticketing_events ORDER BY notification_id")
+
+
+def read_by_projectors(postgres: EmbeddedPostgres) -> list[str]:
+    """Return what each of them reads at the moment, as it tells itself: the topic, or the log."""
+    return column(postgres, "SELECT facts ->> 'reads' FROM ticketing.worker_status WHERE role = 'projector'")
+
+
+def column(postgres: EmbeddedPostgres, query: LiteralString) -> list[Any]:
+    """Return what a query finds in the service's database."""
+    with psycopg.connect(postgres.dsn.replace("@/postgres?", "@/ticketing?")) as connection:
+        return [value for (value,) in connection.execute(query).fetchall()]
 
 
 def published(kafka: str, topic_name: str) -> list[int]:
