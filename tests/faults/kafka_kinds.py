@@ -26,8 +26,10 @@ from workers.relay import ROLE as RELAY
 AWAY_S: Final = (12.0, 20.0)
 """Longer than anybody waits for an answer from it."""
 
+PROJECTORS: Final = ("project-1", "project-2")
+
 UNDER_WAY_AFTER_S: Final = 0.3
-"""Events come all the time: by then the relay waits for messages to be acknowledged."""
+"""Events come all the time: by then there are some that have come no further."""
 
 
 @asynccontextmanager
@@ -88,8 +90,15 @@ async def suspend_broker(product: Product, _: random.Random) -> AsyncIterator[St
 
 @asynccontextmanager
 async def delete_topic(product: Product, _: random.Random) -> AsyncIterator[Struck]:
-    """Delete the topic, which the relay makes anew, with nothing of what was on it."""
-    await product.delete_topic()
+    """Delete the topic with messages that nobody has read; the relay makes it anew, without any."""
+    for projector in PROJECTORS:
+        product.signal(projector, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(UNDER_WAY_AFTER_S)
+        await product.delete_topic()
+    finally:
+        for projector in PROJECTORS:
+            product.signal(projector, signal.SIGCONT)
     yield Struck("", NOBODY)
     await product.expect_topic_from_here()
 
