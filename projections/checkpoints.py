@@ -63,13 +63,19 @@ SETTLE: LiteralString = """
         JOIN ticketing.topic ON checkpoint.position >= published.last_position
             AND checkpoint.position < topic.position
         FOR UPDATE OF checkpoint SKIP LOCKED
+    ), moved AS (
+        UPDATE ticketing.projection_checkpoints AS checkpoint
+        SET position = quiet.position
+        FROM quiet
+        WHERE checkpoint.projection = quiet.projection AND checkpoint.version = quiet.version
+            AND checkpoint.partition = quiet.partition
+        RETURNING checkpoint.projection, checkpoint.version, checkpoint.partition, checkpoint.position
     )
-    UPDATE ticketing.projection_checkpoints AS checkpoint
-    SET position = quiet.position
-    FROM quiet
-    WHERE checkpoint.projection = quiet.projection AND checkpoint.version = quiet.version
-        AND checkpoint.partition = quiet.partition
-    RETURNING checkpoint.projection, checkpoint.partition, checkpoint.position
+    SELECT projection, partition, greatest(checkpoint.position, moved.position)
+    FROM json_to_recordset(%s) AS wanted (projection text, version int)
+    JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
+    LEFT JOIN moved USING (projection, version, partition)
+    ORDER BY projection, partition
 """
 """Nobody is waited for: who holds a checkpoint is about to move it."""
 
@@ -165,10 +171,11 @@ async def settle(
 ) -> Mapping[str, Positions]:
     """Move the checkpoints of partitions in which nothing follows on as far as the topic has come.
 
-    Return those that were moved, by the projection's name. Nothing of such a partition stands in between.
+    Nothing of such a partition stands in between. Return where all of them stand then, as `positions` does.
     """
+    rows = _rows(projections)
     cursor = connection.cursor(row_factory=tuple_row)
-    await cursor.execute(SETTLE, [_rows(projections)])
+    await cursor.execute(SETTLE, [rows, rows])
     return _by_projection(await cursor.fetchall())
 
 

@@ -180,11 +180,14 @@ class Projector:
             standing.positions = reached[name]
 
     async def _settle(self, connection: AsyncConnection[Any]) -> None:
-        """Readers wait for a position of the log, whichever partitions the events up to it are of."""
+        """Readers wait for a position of the log, whichever partitions the events up to it are of.
+
+        What other projectors have applied becomes known with it.
+        """
         if self._topic is not None:
-            for name, positions in (await checkpoints.settle(connection, self._projections)).items():
-                standing = self.standings[name]
-                standing.positions = {**standing.positions, **positions}
+            reached = await checkpoints.settle(connection, self._projections)
+            for name, standing in self.standings.items():
+                standing.positions = reached[name]
 
     async def _look(self, connection: AsyncConnection[Any]) -> None:
         """See from time to time how the topic does, and how other projectors do with their partitions."""
@@ -192,7 +195,6 @@ class Projector:
         if self._topic is None or now < self._next_look:
             return
         self._next_look = now + LOOK_EVERY_S
-        await self._find_positions(connection)
         self._standstill.look(
             now,
             log=await self._feed.last_position(),

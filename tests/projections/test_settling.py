@@ -9,12 +9,14 @@ import psycopg
 import pytest
 
 from aggregates.event import RecordedEvent
+from infrastructure.feed import PostgresFeed
 from projections import checkpoints
 from projections.partitions import partition_of
+from projections.projector import Projector
 from projections.registry import PROJECTIONS
 from tests.projections import tables
-from tests.projections.partitioned import last_positions, project_to, publish, register, settle
-from tests.projections.read_models import connect
+from tests.projections.partitioned import LogTopic, last_positions, project_to, publish, register, settle
+from tests.projections.read_models import connect, projecting
 from tests.properties.histories import eventful_histories
 
 PARTITIONS: Final = 4
@@ -114,3 +116,26 @@ def test_what_is_shown_never_goes_back_and_is_never_ahead(
     publish(connection, projected.end, PARTITIONS)
     projected.advance(range(PARTITIONS), projected.end)
     assert (shown(dsn), projected.first_missing) == (projected.end, projected.end + 1)
+
+
+def test_a_projector_knows_at_once_what_others_have_applied(dsn: str, connection: Connection) -> None:
+    """So its projections stand alike, and share what they read."""
+    events = eventful_histories(6)[0]
+    register(connection, PARTITIONS)
+    tables.write_log(connection, events)
+    publish(connection, events[-1].position, PARTITIONS)
+
+    async def run() -> None:
+        topics = [LogTopic(dsn, range(PARTITIONS)[first::2]) for first in range(2)]
+        feed = PostgresFeed(dsn)
+        one, other = (Projector(dsn, feed, PROJECTIONS, topic=topic) for topic in topics)
+        async with projecting(one), projecting(other):
+            for projector in (one, other, one):
+                await projector.advance()
+            assert {standing.position for standing in one.standings.values()} == {events[-1].position}
+        await feed.close()
+        for topic in topics:
+            await topic.close()
+
+    asyncio.run(run())
+    assert shown(dsn) == events[-1].position
