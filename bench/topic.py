@@ -6,7 +6,6 @@ shares the machine.
 
 import argparse
 import asyncio
-import os
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import msgspec
+import psutil
 import psycopg
 from psycopg import AsyncConnection, Connection
 
@@ -45,6 +45,18 @@ ENDS: LiteralString = """
 """
 
 
+class Speed(NamedTuple):
+    """How long some events took, by the clock on the wall, and of the process's own work."""
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+
+    def __str__(self) -> str:
+        per_s, per_cpu_s = self.events / self.seconds, self.events / self.cpu_seconds
+        return f"{per_s:>9,.0f} events/s {per_cpu_s:>9,.0f} per CPU second"
+
+
 class Lag(NamedTuple):
     """How far the read models were behind the log while it grew."""
 
@@ -67,25 +79,30 @@ def over_kafka() -> Iterator[tuple[str, Mapping[str, str]]]:
         yield dsn, told
 
 
-def relay_rate(dsn: str, told: Mapping[str, str], events: int) -> float:
-    """Return how many events a second a relay publishes of a log that it has not seen."""
-    with psycopg.connect(dsn, autocommit=True) as connection, processes(dsn, told, ["relay"]):
+def relay_speed(dsn: str, told: Mapping[str, str], events: int) -> Speed:
+    """Return how fast a relay publishes a log that it has not seen."""
+    with (
+        psycopg.connect(dsn, autocommit=True) as connection,
+        processes(dsn, told, ["relay"]) as (relay,),
+    ):
+        worked = psutil.Process(relay.pid).cpu_times
         _until(lambda: _first(connection, TOPIC_POSITION) > 0)
-        began, position = time.perf_counter(), _first(connection, TOPIC_POSITION)
+        began, at, before = time.perf_counter(), _first(connection, TOPIC_POSITION), worked()
         _until(lambda: _first(connection, TOPIC_POSITION) >= events)
-        return (events - position) / (time.perf_counter() - began)
+        after = worked()
+        cpu_seconds = after.user + after.system - before.user - before.system
+        return Speed(events - at, time.perf_counter() - began, cpu_seconds)
 
 
-def projector_rate(dsn: str, told: Mapping[str, str], events: int) -> float:
-    """Return how many events a second a projector applies that come over the topic."""
-    os.environ.update(told)
-    settings = Settings()
+def projector_speed(dsn: str, told: Mapping[str, str], events: int) -> Speed:
+    """Return how fast a projector applies events that come over the topic."""
+    settings = Settings(kafka=tuple(told.values()))
 
     async def epochs() -> Epochs:
         async with await AsyncConnection.connect(dsn) as connection:
             return await read_epochs(connection)
 
-    async def measure() -> float:
+    async def measure() -> Speed:
         feed = PostgresFeed(dsn)
         topic = KafkaTopic(settings.kafka_topic, client_options(settings), feed, epochs)
         nothing = dict.fromkeys(range(settings.kafka_partitions), 0)
@@ -95,17 +112,17 @@ def projector_rate(dsn: str, told: Mapping[str, str], events: int) -> float:
         projector = Projector(dsn, feed, PROJECTIONS, topic=topic)
         stop = asyncio.Event()
         running = asyncio.create_task(projector.run(stop))
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         while min(standing.position for standing in projector.standings.values()) < events:
             await asyncio.sleep(LOOK_EVERY_S)
             if projector.reads_the_log:
                 raise RuntimeError("the projector has left the topic")
-        seconds = time.perf_counter() - began
+        speed = Speed(events, time.perf_counter() - began, time.process_time() - worked)
         stop.set()
         await running
         await topic.close()
         await feed.close()
-        return events / seconds
+        return speed
 
     return asyncio.run(measure())
 
@@ -143,7 +160,7 @@ class _Watch(threading.Thread):
 
     def found(self, commands_per_s: float) -> Lag:
         """How long it took, from each look, until the read models had come to where the log was then."""
-        _until(lambda: self._looks[-1][1] == self._looks[-1][2])
+        _until(lambda: self._looks and self._looks[-1][1] == self._looks[-1][2])
         self._told_to_stop.set()
         self.join()
         reached = [reached for _, _, reached in self._looks]
@@ -184,8 +201,8 @@ def main() -> None:
         store(dsn, log(options.events))
         with psycopg.connect(dsn) as connection:
             events = _first(connection, "SELECT max(notification_id) FROM ticketing.ticketing_events")
-        print(f"relay      {relay_rate(dsn, told, events):>10,.0f} events/s", flush=True)
-        print(f"projector  {projector_rate(dsn, told, events):>10,.0f} events/s over the topic", flush=True)
+        print(f"relay      {relay_speed(dsn, told, events)}", flush=True)
+        print(f"projector  {projector_speed(dsn, told, events)}", flush=True)
     for name, over in (("Kafka between", over_kafka), ("embedded", _embedded)):
         with over() as (dsn, told):
             found = lag(dsn, told, rate=options.rate, seconds=options.seconds, projectors=1 + bool(told))

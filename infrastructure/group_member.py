@@ -31,8 +31,8 @@ Until then they stand still, and are read from the log. The others learn of it w
 METADATA_MAX_AGE_MS = 10_000
 """So long it may take until a topic is noticed that was deleted and made anew."""
 
-HELD_MAX = 10_000
-"""So many messages wait to be taken; more stay with the brokers."""
+POLL_RECORDS_MAX, HELD_MAX = 5_000, 10_000
+"""So many messages are read at once, and wait to be taken; more stay with the brokers."""
 
 COMMIT_EVERY_S = 1.0
 CLOSE_WITHIN_S = 1.0
@@ -92,6 +92,7 @@ class GroupMember(threading.Thread):
             allow_auto_create_topics=False,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
+            max_poll_records=POLL_RECORDS_MAX,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_min_bytes=FETCH_BYTES_MIN,
             session_timeout_ms=SESSION_MS,
