@@ -1,11 +1,12 @@
 """The relay, with a real log and a real broker: everything, in order, again as it was where it must be."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any, LiteralString, Self
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from infrastructure.messages import received
 from infrastructure.relay import Relay
 from infrastructure.settings import Settings
 from infrastructure.unpublished import Deposed, Unpublished
+from projections.feed import POLL_MAX_S
 from projections.partitions import partition_of
 from tests.aggregates.given import ANN, BEN
 from tests.asynchronous import asynchronous, until
@@ -291,10 +293,15 @@ async def test_who_does_not_lead_publishes_nothing(
     dsn: str, connection: psycopg.Connection[Any], settings: Settings, events: Sequence[RecordedEvent]
 ) -> None:
     write_log(connection, events)
-    answers = count()
-    standing_by, stop = Relay(dsn, settings, lambda: next(answers) < 0), asyncio.Event()
+    asked: list[bool] = []
+
+    def leads() -> bool:
+        asked.append(False)
+        return asked[-1]
+
+    standing_by, stop = Relay(dsn, settings, leads), asyncio.Event()
     working = asyncio.create_task(standing_by.run(stop))
-    await until(lambda: next(answers) > 5)
+    await until(lambda: len(asked) > 3 or standing_by.standing.published)
     stop.set()
     await working
     assert on_topic(kafka_of(settings), settings.kafka_topic) == []
@@ -390,13 +397,20 @@ async def test_a_broker_that_comes_and_goes_costs_nothing_but_time(
 async def test_a_relay_stops_soon_where_no_broker_answers(
     dsn: str, connection: psycopg.Connection[Any], own_kafka: Broker, events: Sequence[RecordedEvent]
 ) -> None:
+    asked_at = [time.monotonic()]
+
+    def leads() -> bool:
+        asked_at.append(time.monotonic())
+        return True
+
     settings = registered(dsn, own_kafka.address, "sale")
-    leading, stop = Relay(dsn, settings, lambda: True), asyncio.Event()
+    leading, stop = Relay(dsn, settings, leads), asyncio.Event()
     working = asyncio.create_task(leading.run(stop))
     write_log(connection, events[:4])
     await until(lambda: leading.standing.position == 4)
     own_kafka.suspend()
     write_log(connection, events[4:])
+    await until(lambda: time.monotonic() > asked_at[-1] + 10 * POLL_MAX_S)  # it is at work
     stop.set()
     await asyncio.wait_for(working, publisher.ACKNOWLEDGED_WITHIN_S / 2)
     own_kafka.resume()
