@@ -15,7 +15,8 @@ from rich.table import Table
 from bench import operations
 from bench.client import Result
 from bench.operations import Measured, Sale
-from bench.service import database, listening_socket, service, wait_until_ready
+from bench.service import embedded, listening_socket, service, wait_until_ready
+from bench.topic import over_kafka
 
 
 def main() -> int:
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=20_000, help="who go through the sale (20000)")
     parser.add_argument("--connections", type=int, default=128, help="at once (128)")
     parser.add_argument("--api-processes", type=int, default=1, help="of the service (1)")
+    parser.add_argument("--kafka", action="store_true", help="have Kafka between log and read models")
     options = parser.parse_args()
     if options.smoke:
         options.seconds, options.users, options.connections = 1.0, 400, 32
@@ -34,7 +36,11 @@ def main() -> int:
         console.print("Measuring the ceiling …")
         limits = operations.ceiling(port, options.connections, options.seconds)
     rows: list[Measured] = []
-    with database() as dsn, service(dsn, api_processes=options.api_processes) as port:
+    store = over_kafka if options.kafka else embedded
+    with (
+        store() as (dsn, told),
+        service(dsn, api_processes=options.api_processes, told=told) as port,
+    ):
         for row in Sale(port, options.users, options.connections, options.seconds).operations():
             console.print(f"{row.operation}: {row.result.rate:,.0f}/s")
             rows.append(row)

@@ -33,6 +33,13 @@ def database() -> Iterator[str]:
 
 
 @contextmanager
+def embedded() -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Run a database, and yield how to connect to it and what the service is told besides: nothing."""
+    with database() as dsn:
+        yield dsn, {}
+
+
+@contextmanager
 def service(
     dsn: str, *, api_processes: int = 1, projectors: int = 1, told: Mapping[str, str] | None = None
 ) -> Iterator[int]:

@@ -23,7 +23,7 @@ from psycopg import AsyncConnection, Connection
 
 from bench.audit import log
 from bench.client import request, run
-from bench.service import database, migrate, processes, service
+from bench.service import database, embedded, migrate, processes, service
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.feed import PostgresFeed
 from infrastructure.kafka_client import client_options
@@ -203,7 +203,7 @@ def main() -> None:
             events = _first(connection, "SELECT max(notification_id) FROM ticketing.ticketing_events")
         print(f"relay      {relay_speed(dsn, told, events)}", flush=True)
         print(f"projector  {projector_speed(dsn, told, events)}", flush=True)
-    for name, over in (("Kafka between", over_kafka), ("embedded", _embedded)):
+    for name, over in (("Kafka between", over_kafka), ("embedded", embedded)):
         with over() as (dsn, told):
             found = lag(dsn, told, rate=options.rate, seconds=options.seconds, projectors=1 + bool(told))
             print(
@@ -211,12 +211,6 @@ def main() -> None:
                 f"p50 {found.p50_ms:.0f} ms, p99 {found.p99_ms:.0f} ms, max {found.max_ms:.0f} ms",
                 flush=True,
             )
-
-
-@contextmanager
-def _embedded() -> Iterator[tuple[str, Mapping[str, str]]]:
-    with database() as dsn:
-        yield dsn, {}
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class Assigned:
             arrivals.forget(applied[partition])
 
     def reading(self, after: Positions, limit: int) -> Reading | None:
-        """Return up to `limit` events that have arrived beyond `after`; None where one before them has not."""
+        """Return up to `limit` events beyond `after`; None where one before them has not arrived."""
         events: list[RecordedEvent] = []
         until: dict[int, int] = {}
         for partition, arrivals in self._arrivals.items():
