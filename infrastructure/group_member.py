@@ -16,6 +16,8 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from infrastructure.kafka_client import open_client
+
 POLL_MS = 250
 """Messages are handed on as soon as they come; so long it takes at most to stop."""
 
@@ -85,19 +87,21 @@ class GroupMember(threading.Thread):
             self.partitions = frozenset()
 
     def _joined(self) -> KafkaConsumer:
-        consumer = KafkaConsumer(
-            **self._options,
-            group_id=f"{self._topic}.projections",
-            partition_assignment_strategy=[CooperativeStickyAssignor],
-            allow_auto_create_topics=False,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_poll_records=POLL_RECORDS_MAX,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            fetch_min_bytes=FETCH_BYTES_MIN,
-            session_timeout_ms=SESSION_MS,
-            heartbeat_interval_ms=HEARTBEAT_MS,
-            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        consumer = open_client(
+            KafkaConsumer,
+            {
+                **self._options,
+                "group_id": f"{self._topic}.projections",
+                "partition_assignment_strategy": [CooperativeStickyAssignor],
+                "auto_offset_reset": "earliest",
+                "enable_auto_commit": False,
+                "max_poll_records": POLL_RECORDS_MAX,
+                "fetch_max_wait_ms": FETCH_WAIT_MS,
+                "fetch_min_bytes": FETCH_BYTES_MIN,
+                "session_timeout_ms": SESSION_MS,
+                "heartbeat_interval_ms": HEARTBEAT_MS,
+                "metadata_max_age_ms": METADATA_MAX_AGE_MS,
+            },
         )
         consumer.subscribe([self._topic])
         consumer.topics()  # now it knows the topic, see above

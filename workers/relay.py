@@ -1,6 +1,7 @@
 """The relay process: publishes the log to the topic. One leads; any number of others stand by."""
 
 import asyncio
+import gc
 
 from infrastructure.leader import Leader
 from infrastructure.relay import Relay
@@ -12,6 +13,7 @@ ROLE = "relay"
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run one relay process until `stop` is set. Raises SettingsError without a database or without Kafka."""
+    gc.freeze()  # what has been loaded stays: to look through it during each batch took a fifth of the time
     dsn = settings.required_database_url
     leader = Leader(dsn, ROLE)
     relay = Relay(dsn, settings, lambda: leader.leads)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaTimeoutError
 from pydantic import SecretStr
@@ -87,7 +87,7 @@ def test_without_kafka_there_is_nothing_to_say() -> None:
 def test_a_client_that_reaches_nobody_leaves_nothing_behind(unused_port: int) -> None:
     threads, files = set(threading.enumerate()), open_files()
     with in_our_words() as words:
-        for kind in (KafkaAdminClient, KafkaProducer):
+        for kind in (KafkaAdminClient, KafkaConsumer, KafkaProducer):
             with pytest.raises(KafkaTimeoutError):
                 open_client(
                     kind, {"bootstrap_servers": f"127.0.0.1:{unused_port}", "bootstrap_timeout_ms": 200}
