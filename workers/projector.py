@@ -7,6 +7,7 @@ from psycopg import AsyncConnection
 
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.feed import PostgresFeed
+from infrastructure.kafka_client import client_options, in_our_words
 from infrastructure.settings import Settings
 from infrastructure.worker_status import Facts, WorkerStatus
 from projections.projector import Projector
@@ -27,17 +28,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     topic = None if settings.kafka is None else _topic(settings, feed)
     projector = Projector(dsn, feed, PROJECTIONS, topic=topic)
     status = WorkerStatus(dsn, ROLE, lambda: {**facts(projector), **of_topic(projector, topic)})
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(status.run(stop))
-        await projector.run(stop)
-    if topic is not None:
-        await topic.close()
+    with in_our_words():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(status.run(stop))
+            await projector.run(stop)
+        if topic is not None:
+            await topic.close()
     await feed.close()
 
 
 def _topic(settings: Settings, feed: PostgresFeed) -> "KafkaTopic":
-    # Their library takes its time to load, and needs memory, which who has no Kafka is spared.
-    from infrastructure.kafka_client import client_options  # noqa: PLC0415
+    # Its library takes its time to load, and needs memory, which who has no Kafka is spared.
     from infrastructure.kafka_topic import KafkaTopic  # noqa: PLC0415
 
     async def epochs() -> Epochs:

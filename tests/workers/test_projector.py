@@ -5,12 +5,15 @@ import asyncio
 import psycopg
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
+from infrastructure import topic
 from infrastructure.settings import Settings, SettingsError
 from projections import queue
 from projections.projector import Projector
 from projections.registry import PROJECTIONS
 from tests.aggregates.given import ANN, CODE
+from tests.asynchronous import asynchronous, until
 from tests.commands.sale import Sale
 from tests.commands.steps import inside, on_sale
 from tests.projections.read_models import ListFeed, connect
@@ -39,6 +42,22 @@ def test_what_is_recorded_while_it_runs_is_projected_and_then_it_stops(dsn: str)
         await reader.close()
 
     asyncio.run(run())
+
+
+@asynchronous
+async def test_without_a_broker_it_says_so_in_a_line_of_ours(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("infrastructure.kafka_client.BOOTSTRAP_TIMEOUT_MS", 200)
+    settings = Settings(database_url=SecretStr(dsn), kafka=("127.0.0.1:1",))
+    topic.register(dsn, settings)
+    stop = asyncio.Event()
+    with capture_logs() as logs:
+        running = asyncio.create_task(projector.run(settings, stop))
+        await until(lambda: [entry for entry in logs if entry["event"] == "topic_lost"])
+        stop.set()
+        await running
+    assert not [record for record in caplog.records if record.name.startswith("kafka")]
 
 
 def test_it_needs_a_database() -> None:
