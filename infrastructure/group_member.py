@@ -121,7 +121,7 @@ class GroupMember(threading.Thread):
                 consumer.commit_async(offsets)
 
     def _leave(self, consumer: KafkaConsumer) -> None:
-        within_ms = CLOSE_WITHIN_S * 1_000
+        within_ms = int(CLOSE_WITHIN_S * 1_000)
         with suppress(Exception):
             if offsets := self._offsets():
                 consumer.commit(offsets, timeout_ms=within_ms)
