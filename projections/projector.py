@@ -172,6 +172,8 @@ class Projector:
             await checkpoints.begin(connection, self._projections)
             await self._find_positions(connection)
             self._connection = connection
+            with suppress(psycopg.Error, OSError):  # a feed that has lost the store as we have says so once
+                await self._feed.last_position()
         return self._connection
 
     async def _find_positions(self, connection: AsyncConnection[Any]) -> None:
