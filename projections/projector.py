@@ -192,7 +192,10 @@ class Projector:
                 standing.positions = reached[name]
 
     async def _look(self, connection: AsyncConnection[Any]) -> None:
-        """See from time to time how the topic does, and how other projectors do with their partitions."""
+        """See from time to time how the topic does, and how other projectors do with their partitions.
+
+        What fails here stands still for another reason.
+        """
         now = asyncio.get_running_loop().time()
         if self._topic is None or now < self._next_look:
             return
@@ -201,7 +204,9 @@ class Projector:
             now,
             log=await self._feed.last_position(),
             topic=await checkpoints.topic_position(connection) or 0,
-            partitions=_foremost(standing.positions for standing in self.standings.values()),
+            partitions=_hindmost(
+                standing.positions for standing in self.standings.values() if not standing.failures_in_a_row
+            ),
         )
 
     def _groups(self) -> Iterable[Sequence[Projection[Any]]]:
@@ -396,13 +401,16 @@ def _joined(positions: Positions, at: Positions, until: Positions) -> Positions:
     return {one: max(position, until.get(one, 0)) for one, position in found.items()}
 
 
-def _foremost(positions: Iterable[Positions]) -> Positions:
-    """The position of whichever projection has come furthest, by partition."""
-    foremost: dict[int, int] = {}
+def _hindmost(positions: Iterable[Positions]) -> Positions:
+    """The position of whichever projection has the longest way to go, by partition.
+
+    Who has been given a partition may be of another version, and not have all projections that we have.
+    """
+    hindmost: dict[int, int] = {}
     for each in positions:
         for one, position in each.items():
-            foremost[one] = max(position, foremost.get(one, 0))
-    return foremost
+            hindmost[one] = min(position, hindmost.get(one, position))
+    return hindmost
 
 
 async def _sort_out(

@@ -46,4 +46,4 @@ class Standstill:
             seen = self._seen.get(partition)
             if seen is None or position > seen[0] or position >= topic:
                 self._seen[partition] = position, now
-        return any(now - since >= STILL_S for _, since in self._seen.values())
+        return any(now - self._seen[partition][1] >= STILL_S for partition in partitions)

@@ -248,3 +248,25 @@ def test_events_that_do_not_follow_what_has_been_applied_are_not_applied(
     asyncio.run(run())
 
     assert rows(connection) == right
+
+
+@pytest.mark.usefixtures("over_topic")
+def test_a_read_model_that_others_do_not_have_is_not_left_behind_in_their_partitions(
+    dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    """As while processes of two versions run: those of the one before keep nothing of a new one up to date."""
+    events = eventful_histories(HISTORIES)[5]
+    right = expected(dsn, connection, events)
+    tables.write_log(connection, events)
+    publish(connection, len(events), PARTITIONS)
+    published = messages(events)
+    before = ListTopic(published, lambda: [0, 1, 2], Random(5), loses=0)
+    now = ListTopic(published, lambda: [3, 4], Random(5), loses=0)
+    projectors = [
+        Projector(dsn, ListFeed(events), PROJECTIONS[:-1], topic=before),
+        Projector(dsn, ListFeed(events), PROJECTIONS, topic=now),
+    ]
+
+    asyncio.run(run_until(projectors, len(events)))
+
+    assert rows(connection) == right
