@@ -21,14 +21,14 @@ from psycopg.types.json import Json
 from projections.partitions import Positions
 from projections.projection import Projection
 
-LOCK_WAIT_S = 2.0
-"""Nobody may sit on a checkpoint: who has waited so long ends the session of a projector that was stopped."""
+HELD_S_MAX = 2.0
+"""Nobody may sit on a checkpoint: who waits ends a session that has held it for so long, and is silent."""
 
 SILENT_S = 1.0
 """But not one that is at work, only slowly: two that end each other by turns would never come to an end."""
 
 LOCK_LOOK_S = 0.5
-"""How often to look again, after that, whether the holder has gone silent."""
+"""How often who waits looks whether the holder has."""
 
 HOLD_PARTITIONS: LiteralString = "LOCK TABLE ticketing.topic IN SHARE MODE"
 """The log gets its partitions by a row there."""
@@ -217,10 +217,8 @@ async def lock(
     await parking.execute(PARKING, [[projection.name for projection in projections]])
     fetching = asyncio.ensure_future(cursor.fetchall())
     try:
-        done, _ = await asyncio.wait([fetching], timeout=LOCK_WAIT_S)
-        while not done:
+        while not (await asyncio.wait([fetching], timeout=LOCK_LOOK_S))[0]:
             await _end_silent_holders(connection.info.backend_pid, dsn)
-            done, _ = await asyncio.wait([fetching], timeout=LOCK_LOOK_S)
         rows = fetching.result()
     finally:
         fetching.cancel()
@@ -247,7 +245,7 @@ async def amend(connection: AsyncConnection[Any], projections: Sequence[Projecti
 
 async def _end_silent_holders(waiting_pid: int, dsn: str) -> None:
     async with await AsyncConnection.connect(dsn, autocommit=True) as other:
-        cursor = await other.execute(END_SILENT_HOLDERS, [waiting_pid, LOCK_WAIT_S, SILENT_S])
+        cursor = await other.execute(END_SILENT_HOLDERS, [waiting_pid, HELD_S_MAX, SILENT_S])
         if ended := len(await cursor.fetchall()):
             log.warning("checkpoints_taken_back", sessions=ended)
 

@@ -22,6 +22,7 @@ from projections.projection import Projection, Write
 from projections.projector import Projector
 from projections.registry import PROJECTIONS
 from tests.aggregates.given import CODE
+from tests.cli.running_service import wait_until
 from tests.commands.sale import Sale
 from tests.commands.steps import PRICE, let_in, on_sale, pay, reserve, waiting
 from tests.projections import tables
@@ -36,6 +37,12 @@ END_PROJECTORS: LiteralString = """
     SELECT pg_terminate_backend(pid)
     FROM pg_stat_activity
     WHERE application_name = 'ticketing-projector' AND datname = current_database()
+"""
+
+HAS_HELD: LiteralString = """
+    SELECT xact_start < clock_timestamp() - make_interval(secs => %s::float8)
+    FROM pg_stat_activity
+    WHERE pid = %s
 """
 
 
@@ -206,7 +213,7 @@ def test_a_feed_that_cannot_be_read_leaves_the_read_models_as_they_are(dsn: str)
 def test_a_holder_of_the_checkpoints_that_has_gone_silent_is_ended(
     dsn: str, connection: psycopg.Connection[Any], expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(checkpoints, "HELD_S_MAX", 0.1)
     monkeypatch.setattr(checkpoints, "LOCK_LOOK_S", 0.05)
     monkeypatch.setattr(checkpoints, "SILENT_S", 0.1)
     with psycopg.connect(dsn) as silent:
@@ -219,10 +226,25 @@ def test_a_holder_of_the_checkpoints_that_has_gone_silent_is_ended(
     assert tables.projected(connection) == expected
 
 
+def test_who_comes_later_does_not_wait_as_long_again(dsn: str, connection: psycopg.Connection[Any]) -> None:
+    """Over a topic nobody wants the checkpoints of a stopped projector before its partitions stand still."""
+
+    async def lock() -> None:
+        async with await psycopg.AsyncConnection.connect(dsn) as later, later.pipeline():
+            await checkpoints.lock(later, PROJECTIONS, dsn)
+
+    with psycopg.connect(dsn) as silent:
+        silent.execute("SELECT * FROM ticketing.projection_checkpoints FOR UPDATE")
+        held = [checkpoints.HELD_S_MAX, silent.info.backend_pid]
+        wait_until(lambda: connection.execute(HAS_HELD, held).fetchone() == (True,), "held for long")
+        asyncio.run(asyncio.wait_for(lock(), checkpoints.HELD_S_MAX - 0.2))
+        silent.close()
+
+
 def test_a_holder_of_the_checkpoints_that_is_slow_but_at_work_is_not_ended(
     dsn: str, connection: psycopg.Connection[Any], expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(checkpoints, "HELD_S_MAX", 0.1)
     monkeypatch.setattr(checkpoints, "LOCK_LOOK_S", 0.05)
     monkeypatch.setattr(checkpoints, "SILENT_S", DEADLINE_S)
     with psycopg.connect(dsn) as slow, ThreadPoolExecutor() as others:
