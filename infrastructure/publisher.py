@@ -98,7 +98,7 @@ class Publisher:
             self._wait(deadline)
             for future in futures:
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
-        except (KafkaError, ValueError) as error:
+        except (KafkaError, ValueError, RuntimeError) as error:  # the last of a client that is closed
             self.give_up()
             raise self._why(error) from error
 

@@ -1,6 +1,6 @@
 """Publishing: what a broker refuses is followed by nothing, whatever the library would do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from kafka.structs import TopicPartition
@@ -54,10 +54,11 @@ def test_nothing_overtakes_what_is_refused(publishing: Publisher, kafka: str, to
     assert [one.position for one in on_topic(kafka, topic_name)] == [1]
 
 
+@pytest.mark.parametrize("ended", [Publisher.give_up, Publisher.close], ids=["given up", "closed"])
 def test_once_something_was_refused_nothing_can_be_published(
-    publishing: Publisher, kafka: str, topic_name: str
+    publishing: Publisher, kafka: str, topic_name: str, ended: Callable[[Publisher], None]
 ) -> None:
-    publishing.give_up()
+    ended(publishing)
     with pytest.raises(NotPublished):
         publishing.publish(messages())
     publishing.close()
