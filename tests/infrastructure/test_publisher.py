@@ -54,7 +54,16 @@ def test_nothing_overtakes_what_is_refused(publishing: Publisher, kafka: str, to
     assert [one.position for one in on_topic(kafka, topic_name)] == [1]
 
 
-@pytest.mark.parametrize("ended", [Publisher.give_up, Publisher.close], ids=["given up", "closed"])
+def give_up_and_wait(publishing: Publisher) -> None:
+    publishing.give_up()
+    publishing._producer._sender.join()
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [Publisher.give_up, give_up_and_wait, Publisher.close],
+    ids=["given up", "given up for long", "closed"],
+)
 def test_once_something_was_refused_nothing_can_be_published(
     publishing: Publisher, kafka: str, topic_name: str, ended: Callable[[Publisher], None]
 ) -> None:
