@@ -79,6 +79,9 @@ LOWER_TOPIC: Sequence[LiteralString] = (
 )
 """What was published of the lost part is passed over by whoever reads it."""
 
+HOLD_CHECKPOINTS: LiteralString = "LOCK TABLE ticketing.projection_checkpoints IN EXCLUSIVE MODE"
+"""Who is applying what came over the topic is waited for, and the next one sees that another epoch began."""
+
 CONTRADICTING_READ_MODELS: LiteralString = """
     SELECT projection, version
     FROM ticketing.projection_schemas AS made
@@ -193,6 +196,7 @@ def _begin(connection: Connection[TupleRow]) -> Epoch:
     connection.execute(MOVE_POSITIONS, [epoch.first_position])
     for statement in (*FORGET_LOST, *LOWER_TOPIC):
         connection.execute(statement, [position])
+    connection.execute(HOLD_CHECKPOINTS)
     for projection, version in connection.execute(CONTRADICTING_READ_MODELS, [position]).fetchall():
         schema = Identifier(f"{projection}_v{version}")
         connection.execute(SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))

@@ -82,7 +82,7 @@ SETTLE: LiteralString = """
 TOPIC_POSITION: LiteralString = "SELECT position FROM ticketing.topic"
 
 LOCK: LiteralString = """
-    SELECT checkpoint.projection, checkpoint.partition, checkpoint.position, clock_timestamp()
+    SELECT checkpoint.projection, checkpoint.partition, checkpoint.position
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
     JOIN ticketing.projection_checkpoints AS checkpoint USING (projection, version)
     WHERE %s::int[] IS NULL OR checkpoint.partition = ANY(%s)
@@ -90,13 +90,24 @@ LOCK: LiteralString = """
     FOR UPDATE OF checkpoint
 """
 
-PARKING: LiteralString = """
-    SELECT name
-    FROM unnest(%s::text[]) AS name
-    WHERE EXISTS (
-        SELECT FROM ticketing.dead_letters AS letter
-        WHERE letter.projection = name AND letter.dropped_at IS NULL
-    )
+UNDER_LOCK: LiteralString = """
+    SELECT clock_timestamp(),
+           (SELECT epoch::text FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1),
+           ARRAY(
+               SELECT name
+               FROM unnest(%s::text[]) AS name
+               WHERE EXISTS (
+                   SELECT FROM ticketing.dead_letters AS letter
+                   WHERE letter.projection = name AND letter.dropped_at IS NULL
+               )
+           )
+"""
+
+EPOCH: LiteralString = """
+    SELECT CASE WHEN NOT ticketing.log_has_moved() THEN epoch::text END
+    FROM ticketing.log_epochs
+    ORDER BY number DESC
+    LIMIT 1
 """
 
 AMEND: LiteralString = """
@@ -133,6 +144,8 @@ class Locked(NamedTuple):
     """By the projection's name."""
     now: datetime
     """The database's clock."""
+    epoch: str
+    """Of the log. No other begins before the transaction ends."""
     parking: frozenset[str]
     """The projections that have parked events."""
 
@@ -187,6 +200,14 @@ async def topic_position(connection: AsyncConnection[Any]) -> int | None:
     return None if row is None else int(row[0])
 
 
+async def epoch(connection: AsyncConnection[Any]) -> str | None:
+    """Return the log's epoch; None where it is over, since the log is kept elsewhere than it was."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    await cursor.execute(EPOCH)
+    ((current,),) = await cursor.fetchall()
+    return None if current is None else str(current)
+
+
 async def places(
     connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]
 ) -> Mapping[str, Place]:
@@ -212,9 +233,9 @@ async def lock(
     cursor = connection.cursor(row_factory=tuple_row)
     wanted = None if partitions is None else list(partitions)
     await cursor.execute(LOCK, [_rows(projections), wanted, wanted])
-    parking = connection.cursor(row_factory=tuple_row)
-    # A statement of its own: it sees what was parked by whoever held the lock before.
-    await parking.execute(PARKING, [[projection.name for projection in projections]])
+    under_lock = connection.cursor(row_factory=tuple_row)
+    # A statement of its own: it sees what was done by whoever held the lock before.
+    await under_lock.execute(UNDER_LOCK, [[projection.name for projection in projections]])
     fetching = asyncio.ensure_future(cursor.fetchall())
     try:
         while not (await asyncio.wait([fetching], timeout=LOCK_LOOK_S))[0]:
@@ -222,8 +243,8 @@ async def lock(
         rows = fetching.result()
     finally:
         fetching.cancel()
-    names = frozenset(name for (name,) in await parking.fetchall())
-    return Locked(_by_projection(row[:3] for row in rows), rows[0][3], names)
+    ((now, epoch, parking),) = await under_lock.fetchall()
+    return Locked(_by_projection(rows), now, epoch, frozenset(parking))
 
 
 async def move(

@@ -111,6 +111,13 @@ def reading_of_log(events: Sequence[RecordedEvent], after: int, partitions: int)
     return Reading(events, dict.fromkeys(range(partitions), after), dict.fromkeys(range(partitions), until))
 
 
+class AnotherEpoch(Exception):
+    """The log was restored from a backup, or has failed over: what comes over the topic may be lost.
+
+    Who knows only of the log before cannot tell. The process ends, to begin anew.
+    """
+
+
 class Topic(Protocol):
     """Carries the log to those who apply it, each some of the partitions."""
 

@@ -27,7 +27,17 @@ from psycopg import AsyncConnection
 
 from aggregates.event import RecordedEvent
 from projections import checkpoints, dead_letters
-from projections.feed import Feed, Pace, Reading, Topic, Unreadable, reading_of_log, stream_id_of, topic_of
+from projections.feed import (
+    AnotherEpoch,
+    Feed,
+    Pace,
+    Reading,
+    Topic,
+    Unreadable,
+    reading_of_log,
+    stream_id_of,
+    topic_of,
+)
 from projections.partitions import Positions
 from projections.projection import Projection
 from projections.standstill import LOOK_EVERY_S, Standstill
@@ -108,6 +118,7 @@ class Projector:
         self._dsn = dsn
         self._feed = feed
         self._topic = topic
+        self._epoch: str | None = None
         self._standstill = Standstill()
         self._next_look = 0.0
         self._projections = projections
@@ -120,7 +131,7 @@ class Projector:
         return self._topic is None or self._standstill.lasts
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow the log until `stop` is set, and finish what has been begun."""
+        """Follow the log until `stop` is set, and finish what has been begun. Raises AnotherEpoch."""
         pace = Pace(self._batch_events_max)
         losses_in_a_row = 0
         while not stop.is_set():
@@ -140,7 +151,8 @@ class Projector:
     async def advance(self) -> int:
         """Take every projection one batch further; return how many events the longest batch had.
 
-        Raises psycopg.Error or OSError where the store is out of reach; nothing is half done then.
+        Raises psycopg.Error or OSError where the store is out of reach, and AnotherEpoch; nothing is half
+        done then.
         """
         connection = await self._connected()
         await self._settle(connection)
@@ -169,12 +181,23 @@ class Projector:
                 options=SESSION_OPTIONS,
                 application_name="ticketing-projector",
             )
-            await checkpoints.begin(connection, self._projections)
-            await self._find_positions(connection)
+            try:
+                self._require_epoch(await checkpoints.epoch(connection))
+                await checkpoints.begin(connection, self._projections)
+                await self._find_positions(connection)
+            except BaseException:
+                connection.pgconn.finish()
+                raise
             self._connection = connection
             with suppress(psycopg.Error, OSError):  # a feed that has lost the store as we have says so once
                 await self._feed.last_position()
         return self._connection
+
+    def _require_epoch(self, current: str | None) -> None:
+        """The log itself never tells what it has lost; who follows it alone goes on."""
+        self._epoch = self._epoch or current
+        if self._topic is not None and (current is None or current != self._epoch):
+            raise AnotherEpoch
 
     async def _find_positions(self, connection: AsyncConnection[Any]) -> None:
         reached = await checkpoints.positions(connection, self._projections)
@@ -263,6 +286,8 @@ class Projector:
             reading = reading.first(1)
         try:
             await self._apply(connection, projections, reading)
+        except AnotherEpoch:
+            raise
         except Exception as error:
             if connection.closed:
                 raise
@@ -327,6 +352,7 @@ class Projector:
             locked = await checkpoints.lock(
                 connection, [projection], self._dsn, _to_lock(reading, partitions)
             )
+            self._require_epoch(locked.epoch)
             at = locked.positions[projection.name]
             parks = _can_apply(reading, at) and bool(reading.beyond(at, partitions))
             if parks:
@@ -351,6 +377,7 @@ class Projector:
         async with connection.pipeline(), connection.transaction():
             to_lock = _to_lock(reading, partitions)
             locked = await checkpoints.lock(connection, projections, self._dsn, to_lock)
+            self._require_epoch(locked.epoch)
             moving = [one for one in projections if _can_apply(reading, locked.positions[one.name])]
             for projection in moving:
                 pending = reading.beyond(locked.positions[projection.name], partitions)

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from psycopg import AsyncConnection
 
+from commands.ports import LogReplaced
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.feed import PostgresFeed
 from infrastructure.kafka_client import client_options, in_our_words
 from infrastructure.settings import Settings
 from infrastructure.worker_status import Facts, WorkerStatus
+from projections.feed import AnotherEpoch
 from projections.projector import Projector
 from projections.registry import PROJECTIONS
 
@@ -22,7 +24,7 @@ CONNECT_TIMEOUT_S = 5
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Run one projector process until `stop` is set. Raises SettingsError without a database."""
+    """Run one projector process until `stop` is set. Raises SettingsError and LogReplaced."""
     dsn = settings.required_database_url
     feed = PostgresFeed(dsn)
     topic = None if settings.kafka is None else _topic(settings, feed)
@@ -31,7 +33,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     with in_our_words():
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(status.run(stop))
-            await projector.run(stop)
+            try:
+                await projector.run(stop)
+            except AnotherEpoch:
+                raise LogReplaced from None
         if topic is not None:
             await topic.close()
     await feed.close()

@@ -33,6 +33,10 @@ APPENDING_SESSIONS: LiteralString = """
     WHERE datname = current_database() AND application_name = 'ticketing-append'
 """
 
+WAITING_SESSIONS: LiteralString = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST, SECOND, THIRD, FOREIGN = (UUID(int=number) for number in range(1, 5))
 """FOREIGN began in a part of the log that is lost."""
@@ -239,6 +243,19 @@ def test_read_models_that_were_not_restored_with_the_log_are_made_anew(sale: Liv
     settle(sale.dsn, restored=True)
     assert list(schema.unbuilt(sale.dsn)) == [first]
     assert [position for (position,) in rows(sale.dsn, CHECKPOINTS)] == [1] * len(others)
+
+
+def test_what_a_projector_is_about_to_apply_of_the_lost_part_is_waited_for(sale: LiveSale) -> None:
+    """It came over the topic. Afterwards nobody could tell the read models that show it from others."""
+    sale.done(registered(ANN))
+    sale.project()
+    with psycopg.connect(sale.dsn) as projector, ThreadPoolExecutor(1) as processes:
+        projector.execute("UPDATE ticketing.projection_checkpoints SET position = position + 1")
+        beginning = processes.submit(settle, sale.dsn, restored=True)
+        sale.until(lambda: beginning.done() or rows(sale.dsn, WAITING_SESSIONS) != [(0,)])
+        projector.commit()
+        beginning.result()
+    assert list(schema.unbuilt(sale.dsn)) == list(PROJECTIONS)
 
 
 @asynchronous

@@ -16,13 +16,14 @@ import pytest
 
 from aggregates.event import RecordedEvent
 from infrastructure.arrivals import Arrival, Assigned
+from infrastructure.epochs import settle
 from projections import projector, standstill
-from projections.feed import Reading
+from projections.feed import AnotherEpoch, Reading
 from projections.partitions import Positions, partition_of
 from projections.projector import Projector
 from projections.registry import PROJECTIONS
 from tests.projections import tables
-from tests.projections.partitioned import publish, register
+from tests.projections.partitioned import project_to, publish, register
 from tests.projections.read_models import ListFeed, project, projecting
 from tests.properties.histories import eventful_histories
 
@@ -31,6 +32,8 @@ DEADLINE_S = 30.0
 POLL_S = 0.001
 
 HISTORIES = 6
+
+MOVED = """UPDATE ticketing.log_epochs SET whereabouts = whereabouts || '{"cluster": "another"}'"""
 
 Messages = Mapping[int, Sequence[Arrival]]
 
@@ -62,6 +65,8 @@ class ListTopic:
         self._random = random
         self._assigned = Assigned()
         self._offsets = dict.fromkeys(messages, 0)
+        self.holds_back = False
+        """Whether nothing comes for now."""
 
     @property
     def partitions(self) -> Sequence[int]:
@@ -72,7 +77,7 @@ class ListTopic:
         """Let some messages come, of which a few have come before and a few never do."""
         self._assigned.forget(after)
         self._assigned.assign(self._ours())
-        for partition in self._assigned.partitions:
+        for partition in () if self.holds_back else self._assigned.partitions:
             arrivals = self._assigned.of(partition)
             assert arrivals is not None
             for arrival in self._come(partition, limit):
@@ -254,7 +259,7 @@ def test_events_that_do_not_follow_what_has_been_applied_are_not_applied(
 def test_a_read_model_that_others_do_not_have_is_not_left_behind_in_their_partitions(
     dsn: str, connection: psycopg.Connection[Any]
 ) -> None:
-    """As while processes of two versions run: those of the one before keep nothing of a new one up to date."""
+    """As while two versions of the software run: processes of the one before know nothing of a new one."""
     events = eventful_histories(HISTORIES)[5]
     right = expected(dsn, connection, events)
     tables.write_log(connection, events)
@@ -270,3 +275,50 @@ def test_a_read_model_that_others_do_not_have_is_not_left_behind_in_their_partit
     asyncio.run(run_until(projectors, len(events)))
 
     assert rows(connection) == right
+
+
+@pytest.mark.usefixtures("over_topic")
+def test_what_a_restore_has_lost_is_not_applied_by_who_has_begun_before_it(
+    dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    """The topic still has it, and who does not know of the restore takes it for what follows."""
+    events = eventful_histories(HISTORIES)[0]
+    kept = events[: len(events) // 2]
+    right = expected(dsn, connection, kept)
+    tables.write_log(connection, kept)
+    publish(connection, len(kept), PARTITIONS)
+    project_to(dsn, [len(kept)] * PARTITIONS)
+    everything = ListTopic(messages(events), lambda: range(PARTITIONS), Random(0), loses=0)
+    following = Projector(dsn, ListFeed(kept), PROJECTIONS, topic=everything)
+
+    async def run() -> None:
+        async with projecting(following):
+            everything.holds_back = True
+            await following.advance()
+            settle(dsn, restored=True)
+            everything.holds_back = False
+            with pytest.raises(AnotherEpoch):
+                await asyncio.wait_for(following.run(asyncio.Event()), DEADLINE_S)
+
+    asyncio.run(run())
+    assert rows(connection) == right
+
+
+@pytest.mark.usefixtures("over_topic")
+def test_no_topic_is_followed_over_a_connection_to_a_log_that_has_moved(
+    dsn: str, connection: psycopg.Connection[Any]
+) -> None:
+    """It has failed over, say, to a standby that lacks what is on the topic; no process knows it yet."""
+    events = eventful_histories(HISTORIES)[0]
+    everything = ListTopic(messages(events), lambda: range(PARTITIONS), Random(0), loses=0)
+    following = Projector(dsn, ListFeed([]), PROJECTIONS, topic=everything)
+
+    async def run() -> None:
+        async with projecting(following):
+            settle(dsn)
+            connection.execute(MOVED)
+            with pytest.raises(AnotherEpoch):
+                await following.advance()
+
+    asyncio.run(run())
+    assert max(connection.execute("SELECT position FROM ticketing.projection_checkpoints")) == (0,)
