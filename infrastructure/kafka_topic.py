@@ -103,7 +103,8 @@ class KafkaTopic:
 
     async def _take(self, member: GroupMember, partitions: int) -> None:
         records = member.take(self._assigned.next_offsets)
-        self._assigned.assign(member.partitions)
+        # Who adds partitions to the topic in the cluster adds none to the log: they stay empty.
+        self._assigned.assign(one for one in member.partitions if one < partitions)
         came = [
             _Came(record.partition, record.offset, message)
             for record in records

@@ -285,3 +285,19 @@ async def test_a_broker_that_is_away_is_not_waited_for_and_found_again(
         await asyncio.to_thread(own_kafka.start)
         await until(lambda: len(over.topic.partitions) == PARTITIONS)
     assert rows(connection) == right
+
+
+@asynchronous
+async def test_partitions_that_somebody_has_added_are_nobodys(
+    kafka: str, topic_name: str, over: OverTopic, connection: Any, right: Any, events: Sequence[RecordedEvent]
+) -> None:
+    """A relay publishes nothing to them, and there is no checkpoint for them."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    await asyncio.to_thread(admin.create_partitions, {topic_name: PARTITIONS + 2})
+    await asyncio.to_thread(admin.close)
+    send(kafka, topic_name, messages(events))
+    await over.join()
+    async with over.running():
+        await until(over.has_applied_all)
+        assert over.topic.partitions == list(range(PARTITIONS))
+    assert rows(connection) == right
