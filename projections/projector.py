@@ -155,11 +155,11 @@ class Projector:
         done then.
         """
         connection = await self._connected()
-        await self._settle(connection)
         await self._look(connection)
         longest = 0
         for projections in self._groups():
             longest = max(longest, await self._advance_group(connection, projections))
+        await self._settle(connection)
         return longest
 
     async def close(self) -> None:
