@@ -9,6 +9,7 @@ a relay writes that was taken for dead comes too late.
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 import psycopg
@@ -19,7 +20,7 @@ from infrastructure import cluster, codec
 from infrastructure.cluster import ClusterError
 from infrastructure.kafka_client import LastWords, client_options, in_our_words
 from infrastructure.messages import StoredRow
-from infrastructure.pause import pause
+from infrastructure.pause import called, pause
 from infrastructure.publisher import NotPublished, Publisher
 from infrastructure.settings import Settings
 from infrastructure.topic import NotRegistered
@@ -86,7 +87,8 @@ class Relay:
 
     async def _begin(self, stop: asyncio.Event) -> None:
         """Begin with nothing remembered, and publish until something fails."""
-        await asyncio.to_thread(cluster.ensure_topic, self._settings)
+        if not await called(partial(cluster.ensure_topic, self._settings), stop):
+            return
         unpublished = await Unpublished.open(self._dsn, self._settings)
         publisher = Publisher(self._settings.kafka_topic, client_options(self._settings))
         giving_up = asyncio.create_task(_give_up_late(publisher, stop))
