@@ -29,6 +29,8 @@ TOPIC: LiteralString = """
     ORDER BY partition
 """
 
+EPOCH: LiteralString = "SELECT epoch FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1"
+
 MOVE: LiteralString = """
     WITH moved AS (
         UPDATE ticketing.topic SET position = %(until)s WHERE position = %(after)s
@@ -94,9 +96,15 @@ class Unpublished:
         self._connection.pgconn.finish()
 
     async def read(self, limit: int) -> Sequence[StoredRow]:
-        """Return up to `limit` events that follow, in whole appends."""
+        """Return up to `limit` events that follow, in whole appends. Raises LogReplaced.
+
+        What was recorded in an epoch that has begun meanwhile would get another's name.
+        """
         async with asyncio.timeout(DEADLINE_S):
-            return [StoredRow(*row) for row in await self._feed.read_rows(self.position, limit)]
+            rows = await self._feed.read_rows(self.position, limit)
+            if rows and await self._epoch() != self._epochs.current:
+                raise LogReplaced
+        return [StoredRow(*row) for row in rows]
 
     async def messages(self, rows: Sequence[StoredRow]) -> Sequence[Message]:
         """Make messages of what was read, each behind the one before it in its partition."""
@@ -130,6 +138,10 @@ class Unpublished:
         self._last_positions.update(newest)
         now: datetime = row[0]
         return now
+
+    async def _epoch(self) -> str:
+        ((epoch,),) = await (await self._connection.execute(EPOCH)).fetchall()
+        return str(epoch)
 
     async def _strays(self, positions: Sequence[int]) -> Mapping[int, Whose]:
         if not positions:
