@@ -1,7 +1,9 @@
 """The position that readers see: of the log, over all partitions, which never goes back."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
 from typing import Any, Final, LiteralString
 
@@ -14,6 +16,7 @@ from projections import checkpoints
 from projections.partitions import partition_of
 from projections.projector import Projector
 from projections.registry import PROJECTIONS
+from tests.asynchronous import WITHIN_S
 from tests.projections import tables
 from tests.projections.partitioned import LogTopic, last_positions, project_to, publish, register, settle
 from tests.projections.read_models import connect, projecting
@@ -24,6 +27,29 @@ STEPS: Final = 30
 
 REACHED: LiteralString = """
     SELECT position FROM ticketing.projection_checkpoints WHERE projection = 'queue' ORDER BY partition
+"""
+
+STOP_IN_THE_MIDDLE: LiteralString = """
+    ALTER TABLE ticketing.topic RENAME TO topic_itself;
+    CREATE VIEW ticketing.topic AS
+    SELECT * FROM ticketing.topic_itself WHERE (SELECT pg_advisory_lock_shared(1)) IS NOT NULL;
+"""
+"""Whoever reads the topic in a statement waits there, with what the statement sees already chosen."""
+
+GO_ON_AS_BEFORE: LiteralString = """
+    DROP VIEW ticketing.topic;
+    ALTER TABLE ticketing.topic_itself RENAME TO topic;
+"""
+
+STOPPED: LiteralString = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'
+"""
+
+MOVE_ALL: LiteralString = "UPDATE ticketing.projection_checkpoints SET position = %s"
+
+PUBLISH: LiteralString = """
+    WITH published AS (UPDATE ticketing.topic_itself SET position = %s)
+    UPDATE ticketing.topic_partitions SET last_position = %s
 """
 
 Connection = psycopg.Connection[Any]
@@ -139,3 +165,37 @@ def test_a_projector_knows_at_once_what_others_have_applied(dsn: str, connection
 
     asyncio.run(run())
     assert shown(dsn) == events[-1].position
+
+
+@pytest.fixture
+def stopped_in_the_middle(dsn: str, connection: Connection) -> Iterator[Future[None]]:
+    """Partitions whose last event at 8 has been applied are being moved on to 10, in another session."""
+    register(connection, PARTITIONS)
+    connection.execute(STOP_IN_THE_MIDDLE)
+    connection.execute(PUBLISH, [10, 8])
+    connection.execute(MOVE_ALL, [8])
+    connection.execute("SELECT pg_advisory_lock(1)")
+    with ThreadPoolExecutor(1) as other:
+        try:
+            settling = other.submit(settle, dsn)
+            deadline = time.monotonic() + WITHIN_S
+            while connection.execute(STOPPED).fetchone() != (1,):
+                assert time.monotonic() < deadline
+            yield settling
+        finally:
+            connection.execute("SELECT pg_advisory_unlock_all()")
+            settling.result()
+            connection.execute(GO_ON_AS_BEFORE)
+
+
+@pytest.mark.parametrize(("applied", "settled"), [(8, 10), (12, 12)], ids=["published", "applied, too"])
+def test_what_is_published_while_checkpoints_are_moved_on_is_neither_passed_over_nor_forgotten(
+    connection: Connection, stopped_in_the_middle: Future[None], applied: int, settled: int
+) -> None:
+    """The statement still sees the topic as it was, and locks a checkpoint that may be newer."""
+    connection.execute(PUBLISH, [15, 12])
+    if applied > 8:
+        connection.execute(MOVE_ALL, [applied])
+    connection.execute("SELECT pg_advisory_unlock_all()")
+    stopped_in_the_middle.result()
+    assert set(connection.execute(REACHED)) == {(settled,)}
