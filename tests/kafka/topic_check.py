@@ -25,6 +25,9 @@ WAIT_S: Final = 20.0
 BATCH: Final = 10_000
 POLL_S: Final = 0.05
 """So long a batch that is not full is waited for."""
+WARNINGS: Final = 4
+"""As syslog counts: librdkafka is to keep the rest to itself."""
+
 COMPLAINTS_MAX: Final = 20
 """One mistake may spoil every message."""
 
@@ -153,7 +156,7 @@ def partitions_of_keys(
     bootstrap: str, topic: str, keys: Iterable[bytes], partitions: int
 ) -> Mapping[bytes, int]:
     """Ask librdkafka where a producer with Kafka's default partitioner would have put these keys."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": WARNINGS})
     keys_topic = f"{topic}.keys.{uuid4()}"
     for made in admin.create_topics([NewTopic(keys_topic, partitions, 1)]).values():
         made.result(WAIT_S)
