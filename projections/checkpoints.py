@@ -14,7 +14,7 @@ from typing import Any, LiteralString, NamedTuple
 
 import msgspec
 import structlog
-from psycopg import AsyncConnection
+from psycopg import AsyncClientCursor, AsyncConnection
 from psycopg.rows import tuple_row
 from psycopg.types.json import Json
 
@@ -30,16 +30,15 @@ SILENT_S = 1.0
 LOCK_LOOK_S = 0.5
 """How often who waits looks whether the holder has."""
 
-HOLD_PARTITIONS: LiteralString = "LOCK TABLE ticketing.topic IN SHARE MODE"
-"""The log gets its partitions by a row there."""
-
 BEGIN: LiteralString = """
+    LOCK TABLE ticketing.topic IN SHARE MODE;
     INSERT INTO ticketing.projection_checkpoints (projection, version, partition, position)
     SELECT projection, version, partition, 0
     FROM json_to_recordset(%s) AS wanted (projection text, version int)
     CROSS JOIN generate_series(0, coalesce((SELECT partitions FROM ticketing.topic), 1) - 1) AS partition
     ON CONFLICT DO NOTHING
 """
+"""The log gets its partitions by a row in the table that is locked."""
 
 PLACES: LiteralString = """
     SELECT wanted.projection, coalesce(reached.positions, '{0}'), coalesce(reached.amended, 0)
@@ -164,10 +163,12 @@ class Place(NamedTuple):
 
 
 async def begin(connection: AsyncConnection[Any], projections: Sequence[Projection[Any]]) -> None:
-    """Give each projection that has none a checkpoint before the first event, of each partition."""
-    async with connection.transaction():
-        await connection.execute(HOLD_PARTITIONS)
-        await connection.execute(BEGIN, [_rows(projections)])
+    """Give each projection that has none a checkpoint before the first event, of each partition.
+
+    It is one message, and so one transaction, whose end waits for nothing of ours: no relay could go on while
+    a process that is stopped holds the partitions.
+    """
+    await AsyncClientCursor(connection).execute(BEGIN, [_rows(projections)])
 
 
 async def positions(
