@@ -28,6 +28,8 @@ from psycopg import AsyncConnection
 from aggregates.event import RecordedEvent
 from projections import checkpoints, dead_letters
 from projections.feed import (
+    OVER_TOPIC_POLL_MIN_S,
+    POLL_MIN_S,
     AnotherEpoch,
     Feed,
     Pace,
@@ -132,7 +134,7 @@ class Projector:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the log until `stop` is set, and finish what has been begun. Raises AnotherEpoch."""
-        pace = Pace(self._batch_events_max)
+        pace = Pace(self._batch_events_max, POLL_MIN_S if self._topic is None else OVER_TOPIC_POLL_MIN_S)
         losses_in_a_row = 0
         while not stop.is_set():
             try:
@@ -362,7 +364,10 @@ class Projector:
         standing.parked += parks
         standing.events += parks
         standing.failures_in_a_row, standing.rests_until = 0, 0.0
-        log.error("event_parked", projection=projection.name, position=letter.position, stream=letter.stream)
+        if parks:
+            log.error(
+                "event_parked", projection=projection.name, position=letter.position, stream=letter.stream
+            )
 
     async def _apply(
         self,
