@@ -25,7 +25,7 @@ from infrastructure.publisher import NotPublished, Publisher
 from infrastructure.settings import Settings
 from infrastructure.topic import NotRegistered
 from infrastructure.unpublished import Deposed, Unpublished
-from projections.feed import Pace
+from projections.feed import OVER_TOPIC_POLL_MIN_S, Pace
 
 BATCH_EVENTS_MAX = 5_000
 """Enough for a backlog to cost little each; few enough to hold them all in memory while they are sent."""
@@ -102,7 +102,7 @@ class Relay:
             await asyncio.to_thread(publisher.close)
 
     async def _publish_all(self, unpublished: Unpublished, publisher: Publisher, stop: asyncio.Event) -> None:
-        pace = Pace(self._batch_events_max)
+        pace = Pace(self._batch_events_max, OVER_TOPIC_POLL_MIN_S)
         self.standing.position = unpublished.position
         while not stop.is_set():
             came = await self._publish_batch(unpublished, publisher) if self._leads() else 0

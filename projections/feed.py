@@ -16,6 +16,9 @@ Short enough for read models that are never 250 ms behind; long enough for event
 cost less each.
 """
 
+OVER_TOPIC_POLL_MIN_S = 0.010
+"""Shorter where the events come over a topic: whoever publishes them waits, the cluster does, and we do."""
+
 POLL_GROWTH = 1.2
 
 
@@ -137,15 +140,15 @@ class Topic(Protocol):
 class Pace:
     """How often to look at the log: at once while there is a backlog, ever more rarely while it is quiet."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, wait_min_s: float = POLL_MIN_S) -> None:
         self._backlog = limit // 2
-        self._wait_s = POLL_MIN_S
+        self._wait_min_s = self._wait_s = wait_min_s
 
     def wait_s(self, came: int) -> float:
         """Return how long to wait after a look that brought so many events."""
         if came >= self._backlog:
             return 0.0
-        self._wait_s = POLL_MIN_S if came else min(self._wait_s * POLL_GROWTH, POLL_MAX_S)
+        self._wait_s = self._wait_min_s if came else min(self._wait_s * POLL_GROWTH, POLL_MAX_S)
         return self._wait_s
 
 

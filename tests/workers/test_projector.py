@@ -7,7 +7,9 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from commands.ports import LogReplaced
 from infrastructure import topic
+from infrastructure.epochs import settle
 from infrastructure.settings import Settings, SettingsError
 from projections import queue
 from projections.projector import Projector
@@ -22,6 +24,11 @@ from workers import projector
 from workers.projector import facts
 
 DEADLINE_S = 30.0
+
+CONNECTED = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'ticketing-projector' AND query <> ''
+"""
 
 
 def test_what_is_recorded_while_it_runs_is_projected_and_then_it_stops(dsn: str) -> None:
@@ -78,3 +85,22 @@ def test_it_tells_how_far_the_slowest_read_model_is_and_how_many_are_left_behind
     assert (told["position"], told["lag_s"]) == (100, 0.7)
     assert (told["failures"], told["left_behind"], told["store_losses"]) == (7, 1, 0)
     assert told["positions"]["queue"] == 300
+
+
+@asynchronous
+async def test_one_that_follows_a_topic_ends_when_the_log_goes_on_in_another_epoch(
+    dsn: str, connection: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """It knows nothing of what was lost, and would take it for what follows."""
+    settings = Settings(database_url=SecretStr(dsn), kafka=("127.0.0.1:1",))
+    topic.register(dsn, settings)
+    sale = Sale()
+    sale.done(on_sale(), inside(ANN))
+    running = asyncio.create_task(projector.run(settings, asyncio.Event()))
+    await until(lambda: connection.execute(CONNECTED).fetchone() == (1,))
+    settle(dsn, restored=True)
+    write_log(connection, sale.log.events)
+    await asyncio.wait([running], timeout=DEADLINE_S)
+    with pytest.raises(ExceptionGroup) as ended:
+        running.result()
+    assert ended.group_contains(LogReplaced)
