@@ -176,8 +176,8 @@ def stopped_in_the_middle(dsn: str, connection: Connection) -> Iterator[Future[N
     connection.execute(MOVE_ALL, [8])
     connection.execute("SELECT pg_advisory_lock(1)")
     with ThreadPoolExecutor(1) as other:
+        settling = other.submit(settle, dsn)
         try:
-            settling = other.submit(settle, dsn)
             deadline = time.monotonic() + WITHIN_S
             while connection.execute(STOPPED).fetchone() != (1,):
                 assert time.monotonic() < deadline
