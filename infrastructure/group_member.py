@@ -1,8 +1,10 @@
 """A member of the group of consumers that read the topic, in a thread of its own.
 
-kafka-python 3.0 loses track of a rebalance that does not end within one call of `poll`, and of one that its
-first look at the topic brings about after it has joined: then it has no partitions for ever, or goes on with
-those of others. So the calls are long, which takes a thread, and it joins when the topic is known to it.
+kafka-python 3.0.12 loses track of a rebalance that its view of the topic has brought about (its first look at
+it, a topic made anew) and that does not end within one call of `poll`: it then has no partitions for ever, or
+goes on with those of others, and tells the group nothing more. So it is reminded of a rebalance that is under
+way; the calls are long, which takes a thread, since each that comes too early begins another; and it joins
+when it knows the topic.
 """
 
 import threading
@@ -30,7 +32,7 @@ SESSION_MS, HEARTBEAT_MS = 6_000, 500
 Until then they stand still, and are read from the log. The others learn of it with their next heartbeat.
 """
 
-METADATA_MAX_AGE_MS = 10_000
+METADATA_MAX_AGE_MS = 5_000
 """So long it may take until a topic is noticed that was deleted and made anew."""
 
 POLL_RECORDS_MAX, HELD_MAX = 5_000, 10_000
@@ -109,6 +111,9 @@ class GroupMember(threading.Thread):
         )
 
     def _poll(self, consumer: KafkaConsumer) -> None:
+        coordinator = consumer._coordinator  # noqa: SLF001 (see above)
+        if coordinator._join_task is not None:  # noqa: SLF001
+            coordinator.rejoin_needed = True
         records = consumer.poll(timeout_ms=POLL_MS)
         with self._taken:
             self.partitions = frozenset(one.partition for one in consumer.assignment())
