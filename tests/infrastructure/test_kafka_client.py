@@ -100,6 +100,7 @@ def test_a_client_that_reaches_nobody_leaves_nothing_behind(unused_port: int) ->
 def test_what_the_library_says_is_kept_back_until_we_say_it(
     unused_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     with in_our_words(), pytest.raises(KafkaTimeoutError):
         open_client(
             KafkaAdminClient,
