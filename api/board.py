@@ -39,7 +39,6 @@ from infrastructure.tokens import Claims
 from projections import concerts, queue, seat_map
 from projections.checkpoints import places
 from projections.concerts import ConcertFound
-from projections.partitions import partition_of
 from projections.queue import TokenFound
 from projections.reading import lock_versions, position_of
 from projections.registry import PROJECTIONS
@@ -387,9 +386,6 @@ class Board:
             found = await places(connection, PROJECTIONS)
             reached = {name: place.positions for name, place in found.items()}
             amended = {name: place.amended for name, place in found.items()}
-            if len(reached[self.QUEUE]) != len(self.reached_of(self.QUEUE)):
-                # What it takes to tell partitions apart is loaded now, and not while somebody waits.
-                await asyncio.to_thread(partition_of, "", len(reached[self.QUEUE]))
             is_earlier = any(found[name].position < position for name, position in self.positions.items())
             if is_earlier or amended != self._amended:
                 self._amended = amended

@@ -58,7 +58,7 @@ def test_a_body_whose_end_can_be_read_in_two_ways_ends_the_connection(api: Api, 
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (gzip.compress(b"{}"), "BAD_REQUEST"),
+        (gzip.compress(b"{}", mtime=0), "BAD_REQUEST"),
         ("{}".encode("utf-16"), "BAD_REQUEST"),
         ('{"name": "é"}'.encode("latin-1"), "BAD_REQUEST"),
         (b'{"user_id": NaN}', "BAD_REQUEST"),
