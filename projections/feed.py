@@ -124,11 +124,6 @@ class AnotherEpoch(Exception):
 class Topic(Protocol):
     """Carries the log to those who apply it, each some of the partitions."""
 
-    @property
-    def partitions(self) -> Sequence[int]:
-        """The partitions that are ours at the moment."""
-        ...
-
     async def read(self, after: Positions, limit: int) -> Reading | None:
         """Return what has come of our partitions beyond `after`, `limit` events at most.
 

@@ -68,11 +68,6 @@ class ListTopic:
         self.holds_back = False
         """Whether nothing comes for now."""
 
-    @property
-    def partitions(self) -> Sequence[int]:
-        """The partitions that are ours."""
-        return self._assigned.partitions
-
     async def read(self, after: Positions, limit: int) -> Reading | None:
         """Let some messages come, of which a few have come before and a few never do."""
         self._assigned.forget(after)
