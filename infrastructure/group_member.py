@@ -110,7 +110,7 @@ class GroupMember(threading.Thread):
             },
         )
 
-    def _poll(self, consumer: KafkaConsumer) -> None:
+    def _poll(self, consumer: Any) -> None:
         coordinator = consumer._coordinator  # noqa: SLF001 (see above)
         if coordinator._join_task is not None:  # noqa: SLF001
             coordinator.rejoin_needed = True
