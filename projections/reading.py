@@ -34,7 +34,6 @@ AT_POSITION: LiteralString = """
     ) AS answer ON true
     ORDER BY answer.place
 """
-
 """A query may end at `reached.log_position`, which all partitions have reached."""
 
 LOCK_VERSIONS: LiteralString = "LOCK TABLE ticketing.projection_schemas IN ACCESS SHARE MODE"

@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from tests.faults.kind import (
@@ -18,6 +19,7 @@ from tests.faults.kind import (
     Kind,
     Struck,
     leader,
+    stop_leader,
 )
 from tests.faults.product import Product
 from tests.kafka.broker import Broker
@@ -38,17 +40,6 @@ async def kill_relay(product: Product, _: random.Random) -> AsyncIterator[Struck
     name = await leader(product, RELAY)
     product.signal(name, signal.SIGKILL)
     yield Struck(name, NOBODY)
-
-
-@asynccontextmanager
-async def stop_relay(product: Product, _: random.Random) -> AsyncIterator[Struck]:
-    """Stop the relay that leads."""
-    name = await leader(product, RELAY)
-    product.signal(name, signal.SIGSTOP)
-    try:
-        yield Struck(name, NOBODY)
-    finally:
-        product.signal(name, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -124,7 +115,7 @@ def _has_broker(product: Product) -> bool:
 KINDS_OF_KAFKA: Final[Mapping[str, Kind]] = {
     "relay killed": Kind(kill_relay, possible=_has_broker, is_death=True),
     "relay killed while publishing": Kind(kill_relay_while_publishing, possible=_has_broker),
-    "relay stopped while it leads": Kind(stop_relay, LONG_ENOUGH_TO_BE_MISSED, _has_broker),
+    "relay stopped while it leads": Kind(partial(stop_leader, RELAY), LONG_ENOUGH_TO_BE_MISSED, _has_broker),
     "PostgreSQL killed while publishing": Kind(kill_postgres_while_publishing, possible=_has_broker),
     "broker killed": Kind(end_broker, possible=_has_broker, is_death=True),
     "broker away": Kind(end_broker, AWAY_S, _has_broker),

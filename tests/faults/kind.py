@@ -1,6 +1,7 @@
 """What a fault is, and what all kinds of them need."""
 
 import random
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, LiteralString, NamedTuple
@@ -57,3 +58,14 @@ async def leader(product: Product, role: str) -> str:
     async with connected(product) as connection:
         found = await (await connection.execute(WHOSE, [lock_id(role)])).fetchone()
     return f"{role}-2" if found == (ROLE_BESIDE,) else f"{role}-1"
+
+
+@asynccontextmanager
+async def stop_leader(role: str, product: Product, _: random.Random) -> AsyncIterator[Struck]:
+    """Stop the timer or the relay that leads."""
+    name = await leader(product, role)
+    product.signal(name, signal.SIGSTOP)
+    try:
+        yield Struck(name, NOBODY)
+    finally:
+        product.signal(name, signal.SIGCONT)

@@ -26,7 +26,7 @@ from tests.faults.kind import (
     Kind,
     Struck,
     connected,
-    leader,
+    stop_leader,
 )
 from tests.faults.product import ROLE_BESIDE, ROLE_UNDER_UP, Product
 from tests.faults.traps import APPEND, PROJECTOR, CutAfter, HoldAt
@@ -217,17 +217,6 @@ async def stop(command: str, product: Product, chance: random.Random) -> AsyncIt
 
 
 @asynccontextmanager
-async def stop_leader(product: Product, _: random.Random) -> AsyncIterator[Struck]:
-    """Stop the timer that leads."""
-    name = await leader(product, TIMER)
-    product.signal(name, signal.SIGSTOP)
-    try:
-        yield Struck(name, NOBODY)
-    finally:
-        product.signal(name, signal.SIGCONT)
-
-
-@asynccontextmanager
 async def stop_with_append_lock(product: Product, _: random.Random) -> AsyncIterator[Struck]:
     """Stop an API process or timer that has read and is about to append."""
     stopped: list[str] = []
@@ -318,7 +307,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "stopped with the append lock": Kind(stop_with_append_lock, LONG_ENOUGH_TO_BE_MISSED),
     "projector stopped": Kind(partial(stop, "project"), LONG_ENOUGH_TO_BE_MISSED),
     "projector stopped with checkpoints": Kind(stop_with_checkpoints, LONG_ENOUGH_TO_BE_MISSED),
-    "timer stopped while it leads": Kind(stop_leader, LONG_ENOUGH_TO_BE_MISSED),
+    "timer stopped while it leads": Kind(partial(stop_leader, TIMER), LONG_ENOUGH_TO_BE_MISSED),
     "clocks jump": Kind(let_clocks_jump, BRIEFLY, lambda product: product.can_jump),
     **KINDS_OF_KAFKA,
 }

@@ -1,79 +1,33 @@
 """Relays as they run in production: one leads, and another takes over whatever happens to it."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
 from infrastructure import topic
 from infrastructure.settings import Settings
-from infrastructure.worker_status import WorkerFound, worker_statuses
 from tests.aggregates.given import ANN, BEN
 from tests.commands.steps import CAT, waiting
 from tests.infrastructure.topic_reader import on_topic
 from tests.live_sale import LiveSale, on_sale
+from tests.workers.worker_process import WorkerProcess, workers
 
 TAKEOVER_S_MAX = 5.0
 
-Start = Callable[[], "RelayProcess"]
-
-
-class RelayProcess:
-    """`ticketing relay`, started and seen at work."""
-
-    def __init__(self, sale: LiveSale, folder: Path, kafka: str, topic_name: str) -> None:
-        before = len(relays(sale))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "relay"],
-            env={
-                **os.environ,
-                "DATABASE_URL": sale.dsn,
-                "TICKETING_KAFKA": kafka,
-                "TICKETING_KAFKA_TOPIC": topic_name,
-            },
-            cwd=folder,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            sale.until(lambda: len(relays(sale)) > before)
-        except BaseException:
-            self.kill()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid, number)
-
-    def ends(self) -> int:
-        """Wait until it has ended, and return its exit code."""
-        return self._process.wait(timeout=10)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+Start = Callable[[], WorkerProcess]
 
 
 @pytest.fixture
 def start(sale: LiveSale, tmp_path: Path, kafka: str, topic_name: str) -> Start:
     topic.register(sale.dsn, Settings(kafka=(kafka,), kafka_topic=topic_name))
-    return lambda: RelayProcess(sale, tmp_path, kafka, topic_name)
+    told = {"TICKETING_KAFKA": kafka, "TICKETING_KAFKA_TOPIC": topic_name}
+    return lambda: WorkerProcess(sale, "relay", tmp_path, **told)
 
 
 @pytest.fixture
-def pair(sale: LiveSale, start: Start) -> Iterator[tuple[RelayProcess, RelayProcess]]:
+def pair(sale: LiveSale, start: Start) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
     """One that leads, and has published something; one that stands by."""
     with start() as first:
         sale.done(on_sale(), waiting(ANN))
@@ -85,7 +39,7 @@ def pair(sale: LiveSale, start: Start) -> Iterator[tuple[RelayProcess, RelayProc
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
 def test_another_relay_takes_over(
     sale: LiveSale,
-    pair: tuple[RelayProcess, RelayProcess],
+    pair: tuple[WorkerProcess, WorkerProcess],
     kafka: str,
     topic_name: str,
     how: signal.Signals,
@@ -97,7 +51,7 @@ def test_another_relay_takes_over(
 
 
 def test_one_that_was_stopped_and_goes_on_does_no_harm(
-    sale: LiveSale, pair: tuple[RelayProcess, RelayProcess], kafka: str, topic_name: str
+    sale: LiveSale, pair: tuple[WorkerProcess, WorkerProcess], kafka: str, topic_name: str
 ) -> None:
     pair[0].send(signal.SIGSTOP)
     sale.done(waiting(BEN))
@@ -105,25 +59,21 @@ def test_one_that_was_stopped_and_goes_on_does_no_harm(
     pair[0].send(signal.SIGCONT)
     sale.done(waiting(CAT))
     sale.until(lambda: is_published(sale))
-    sale.until(lambda: sorted(found.facts["leads"] for found in relays(sale)) == [False, True])
+    sale.until(lambda: sorted(found.facts["leads"] for found in workers(sale, "relay")) == [False, True])
     assert positions(kafka, topic_name) == [one.position for one in sale.log()]
 
 
 def test_a_relay_tells_how_it_does_and_ends_cleanly_when_it_is_told_to(
-    sale: LiveSale, pair: tuple[RelayProcess, RelayProcess]
+    sale: LiveSale, pair: tuple[WorkerProcess, WorkerProcess]
 ) -> None:
     last = sale.log()[-1].position
-    sale.until(lambda: last in {found.facts["published"] for found in relays(sale)})
-    (leading,) = [found.facts for found in relays(sale) if found.facts["leads"]]
+    sale.until(lambda: last in {found.facts["published"] for found in workers(sale, "relay")})
+    (leading,) = [found.facts for found in workers(sale, "relay") if found.facts["leads"]]
     assert (leading["position"], leading["failures"], leading["error"]) == (last, 0, "")
     for relay, left in zip(pair, (1, 0), strict=True):
         relay.send(signal.SIGTERM)
         assert relay.ends() == 0
-        assert len(relays(sale)) == left
-
-
-def relays(sale: LiveSale) -> list[WorkerFound]:
-    return [found for found in sale.read(worker_statuses) if found.role == "relay"]
+        assert len(workers(sale, "relay")) == left
 
 
 def is_published(sale: LiveSale) -> bool:
