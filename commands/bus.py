@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
-from uuid import UUID, uuid4  # noqa: TID251 (ids are given here, once, and not where commands are decided)
+from uuid import UUID
 
 import structlog
 
@@ -19,6 +19,7 @@ from aggregates.stream import Stream
 from commands.batch import Decided, Keyed, MoreNeeded, Submission, decide
 from commands.command import Command
 from commands.errors import HistoryUnreadable, Overloaded, StoreUnavailable, TryAgain
+from commands.fresh_ids import fresh_id
 from commands.ports import (
     Append,
     BrokenHistory,
@@ -121,7 +122,7 @@ class CommandBus:
         """
         if len(self._waiting) >= WAITING_MAX or self._closing:
             return Answer(Overloaded(), 0)
-        command_id = uuid4()
+        command_id = fresh_id()
         submission = Submission(command, command_id, causation_id or command_id, keyed)
         waiting = _Waiting(submission, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
@@ -245,7 +246,7 @@ class CommandBus:
 
     async def _decide(self, append: Append, submissions: Sequence[Submission]) -> Decided:
         """Decide, reading on for as long as handlers find that they need more."""
-        batch_id = uuid4()
+        batch_id = fresh_id()
         for _ in range(READS_MAX):
             try:
                 return decide(submissions, append.reading, self._rules, batch_id)
