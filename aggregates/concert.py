@@ -22,7 +22,7 @@ from aggregates.errors import (
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PerformanceName, StartTime, performance_name
 from aggregates.policy import Policy
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 SEATS_MAX = 100_000
@@ -130,6 +130,7 @@ def evolve(concert: Concert, event: ConcertEvent, at: datetime) -> Concert:
 CONCERT = Aggregate("concert", Concert(), evolve, Concert)
 
 
+@remembered
 def stream(code: ConcertCode) -> Stream[Concert]:
     """The stream `concert/{code}`."""
     return named_stream(CONCERT, code, code)

@@ -8,7 +8,7 @@ import msgspec
 from aggregates.errors import PaymentNotFound, RefundNotAllowed
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PaymentId, ReservationId, StartTime, UserId
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 INSUFFICIENT_BALANCE = "insufficient_balance"
@@ -68,6 +68,7 @@ def evolve(payment: Payment, event: PaymentEvent, at: datetime) -> Payment:
 PAYMENT = Aggregate("payment", Payment(), evolve)
 
 
+@remembered
 def stream(payment_id: PaymentId) -> Stream[Payment]:
     """The stream `payment/{id}`."""
     return named_stream(PAYMENT, str(payment_id))

@@ -17,7 +17,7 @@ from aggregates.errors import QueueFull, TokenNotActive
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PerformanceName, StartTime, performance_name
 from aggregates.policy import Policy
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 INTERVAL_MAX = timedelta(hours=1)
@@ -197,6 +197,7 @@ def _remember(
 QUEUE = Aggregate("queue", Queue(), evolve, Queue)
 
 
+@remembered
 def stream(code: ConcertCode) -> Stream[Queue]:
     """The stream `queue/{code}`."""
     return named_stream(QUEUE, code, code)

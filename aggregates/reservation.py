@@ -9,7 +9,7 @@ import msgspec
 from aggregates.errors import HoldExpired, RateLimited, ReservationNotFound, ReservationNotOpen
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PaymentId, ReservationId, StartTime, TokenId, UserId
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 FAILURES_MAX = 5
@@ -95,6 +95,7 @@ def evolve(reservation: Reservation, event: ReservationEvent, at: datetime) -> R
 RESERVATION = Aggregate("reservation", Reservation(), evolve)
 
 
+@remembered
 def stream(reservation_id: ReservationId) -> Stream[Reservation]:
     """The stream `reservation/{id}`."""
     return named_stream(RESERVATION, str(reservation_id))

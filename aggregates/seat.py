@@ -9,7 +9,7 @@ import msgspec
 from aggregates.errors import HoldExpired, SeatAlreadyHeld, SeatAlreadySold
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PaymentId, ReservationId, StartTime, TokenId, UserId
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 
@@ -82,6 +82,7 @@ def evolve(seat: Seat, event: SeatEvent, at: datetime) -> Seat:
 SEAT: Aggregate[Seat] = Aggregate("seat", Available(), evolve, Seat)
 
 
+@remembered
 def stream(code: ConcertCode, day: date, start_time: StartTime, seat_number: int) -> Stream[Seat]:
     """The stream `seat/{code}/{date}T{start_time}/{seat_number}`."""
     return named_stream(SEAT, f"{code}/{day.isoformat()}T{start_time}/{seat_number}", code)

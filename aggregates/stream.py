@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 from uuid import UUID, uuid5
 
 import msgspec
@@ -12,9 +12,13 @@ NAMESPACE = UUID("7c1d9a52-3b0e-5f64-9a77-1f2f0c8e4b10")
 """Stream ids are UUIDv5 of the stream's name under this namespace. It never changes."""
 
 STREAM_IDS_MAX = 65_536
-"""Ids remembered, because a stream is named several times by each command that touches it: 20 MiB at most."""
+"""Ids remembered for those who know a stream by its name: 20 MiB at most."""
+
+STREAMS_MAX = 16_384
+"""Remembered of each kind, because a command names each of its streams several times: 10 MiB at most."""
 
 State = TypeVar("State")
+Key = ParamSpec("Key")
 
 
 class Aggregate(NamedTuple, Generic[State]):
@@ -47,6 +51,11 @@ def stream(aggregate: Aggregate[State], key: str, partition_key: str = "") -> St
     """Name the stream of the aggregate that is known by `key` among its kind."""
     name = f"{aggregate.kind}/{key}"
     return Stream(name, aggregate, partition_key, stream_id(name))
+
+
+def remembered(named: Callable[Key, Stream[State]]) -> Callable[Key, Stream[State]]:
+    """Remember the streams that were named last: an id is a SHA-1 of the name, and never changes."""
+    return cast("Callable[Key, Stream[State]]", lru_cache(maxsize=STREAMS_MAX)(named))
 
 
 @lru_cache(maxsize=STREAM_IDS_MAX)

@@ -19,7 +19,7 @@ from aggregates.errors import (
 )
 from aggregates.event import Event
 from aggregates.ids import ConcertCode, PaymentId, ReservationId, TokenId, UserId
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 
@@ -170,6 +170,7 @@ def _ended(tokens: Tokens, live: LiveToken, status: TokenStatus) -> Tokens:
 TOKEN = Aggregate("token", Tokens(), evolve, Tokens)
 
 
+@remembered
 def stream(code: ConcertCode, user_id: UserId) -> Stream[Tokens]:
     """The stream `token/{code}/{user_id}`."""
     return named_stream(TOKEN, f"{code}/{user_id}", code)

@@ -14,7 +14,7 @@ from aggregates.errors import (
 )
 from aggregates.event import Event
 from aggregates.ids import PaymentId, ReservationId, UserId
-from aggregates.stream import Aggregate, Stream
+from aggregates.stream import Aggregate, Stream, remembered
 from aggregates.stream import stream as named_stream
 
 
@@ -96,6 +96,7 @@ def evolve(wallet: Wallet, event: WalletEvent, at: datetime) -> Wallet:
 WALLET = Aggregate("wallet", Wallet(), evolve, Wallet)
 
 
+@remembered
 def stream(user_id: UserId) -> Stream[Wallet]:
     """The stream `wallet/{user_id}`; its events are spread by user."""
     return named_stream(WALLET, str(user_id), str(user_id))
