@@ -75,7 +75,7 @@ def http_server(services: Services) -> uvicorn.Server:
     """
     settings = services.settings
     config = uvicorn.Config(
-        create_app(services).router,  # endpoints answer for their errors: no middleware is needed
+        create_app(services),  # endpoints answer for their errors: no middleware is needed
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert,
