@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
-import aiohttp
 import msgspec
+
+from cli.crowd.connections import Answer, Connections, NotHttp
 
 T = TypeVar("T")
 
@@ -74,6 +74,8 @@ class Measured:
     def __init__(self) -> None:
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         """How long the answered calls took, by call."""
+        self.statuses: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        """Their answers' statuses, by call."""
         self.refusals: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """Problem codes, by call."""
         self.unexpected: Counter[str] = Counter()
@@ -92,12 +94,10 @@ class Measured:
 class Service:
     """The running service, as the crowd reaches it."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, connections: int) -> None:
-        """`url` is that of the API's version, without a slash at its end."""
+    def __init__(self, connections: Connections) -> None:
+        """Calls begin with the path of the API's version, which the connections' URL ends with."""
         self.measured = Measured()
-        self._session = session
-        self._url = url
-        self._sockets = asyncio.Semaphore(connections)
+        self._connections = connections
 
     async def call(
         self,
@@ -120,7 +120,7 @@ class Service:
                 return await self._attempt(name, method, path, content, headers or {})
             except _AskAgain as again:
                 await asyncio.sleep(again.after_s * _chance(1, 1.25))
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (OSError, NotHttp) as error:
                 lost += 1
                 self.measured.unexpected[f"{name}: {in_words(error)}"] += 1
                 if lost == LOST_CALLS_MAX:
@@ -130,32 +130,28 @@ class Service:
     async def _attempt(
         self, name: str, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> Reply:
-        asked = time.perf_counter()
-        async with self._sockets:
-            started = time.perf_counter()
-            async with self._session.request(
-                method, self._url + path, data=body, headers=_all_headers(body, headers)
-            ) as response:
-                content = await response.read()
-            ended = time.perf_counter()
-        self.measured.seconds_for_a_socket.append(started - asked)
-        self.measured.seconds[name].append(ended - started)
-        position = _position(response)
+        answer = await self._connections.ask(
+            method, path, headers=headers, body=body, within_s=REQUEST_TIMEOUT_S
+        )
+        self.measured.seconds_for_a_socket.append(answer.waited_s)
+        self.measured.seconds[name].append(answer.took_s)
+        self.measured.statuses[name][answer.status] += 1
+        position = _number(answer, b"log-position") or 0
         self.measured.position = max(self.measured.position, position)
-        if response.status >= HTTP_ERROR:
-            raise self._refusal(name, response, content)
-        return Reply(response.status, content, position)
+        if answer.status >= HTTP_ERROR:
+            raise self._refusal(name, answer, position)
+        return Reply(answer.status, answer.body, position)
 
-    def _refusal(self, name: str, response: aiohttp.ClientResponse, content: bytes) -> Exception:
-        code = _code(content)
+    def _refusal(self, name: str, answer: Answer, position: int) -> Exception:
+        code = _code(answer.body)
         if code is None:
-            self.measured.unexpected[f"{name}: {response.status} without a problem document"] += 1
-            return UnexpectedAnswer(f"{response.status} without a problem document")
+            self.measured.unexpected[f"{name}: {answer.status} without a problem document"] += 1
+            return UnexpectedAnswer(f"{answer.status} without a problem document")
         self.measured.refusals[name][code] += 1
-        retry_after = response.headers.get("Retry-After", "")
-        if code in REPEATABLE and retry_after.isdecimal():
-            return _AskAgain(int(retry_after))
-        return Problem(name, code, msgspec.json.decode(content), _position(response))
+        retry_after_s = _number(answer, b"retry-after")
+        if code in REPEATABLE and retry_after_s is not None:
+            return _AskAgain(retry_after_s)
+        return Problem(name, code, msgspec.json.decode(answer.body), position)
 
 
 class _AskAgain(Exception):
@@ -166,13 +162,9 @@ class _AskAgain(Exception):
         self.after_s = after_s
 
 
-def _all_headers(body: bytes | None, headers: Mapping[str, str]) -> Mapping[str, str]:
-    return headers if body is None else {**headers, "Content-Type": "application/json"}
-
-
-def _position(response: aiohttp.ClientResponse) -> int:
-    position = response.headers.get("Log-Position", "")
-    return int(position) if position.isdecimal() else 0
+def _number(answer: Answer, header: bytes) -> int | None:
+    value = answer.headers.get(header, b"")
+    return int(value) if value.isdigit() else None
 
 
 def _chance(low: float, high: float) -> float:
@@ -180,14 +172,14 @@ def _chance(low: float, high: float) -> float:
 
 
 def in_words(error: Exception) -> str:
-    """Say what went wrong on the way, without the request's headers: they bear a token."""
+    """Say what went wrong on the way."""
     match error:
-        case aiohttp.ClientConnectorError(os_error=OSError(strerror=reason)) if reason:
-            return reason
-        case aiohttp.ClientResponseError(message=reason) if reason:
-            return f"not HTTP ({reason.splitlines()[0]})"
         case TimeoutError():
-            return f"no answer within {REQUEST_TIMEOUT_S} s"
+            return "no answer in time"
+        case OSError(strerror=reason) if reason:
+            return reason
+        case NotHttp():
+            return f"not HTTP ({error})"
         case _:
             return type(error).__name__
 

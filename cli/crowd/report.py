@@ -27,6 +27,7 @@ class CallReport(msgspec.Struct, frozen=True):
 
     call: str
     latencies: Latencies
+    statuses: Mapping[int, int]
     refusals: Mapping[str, int]
 
 
@@ -173,7 +174,12 @@ def _calls(measured: Measured) -> Iterator[CallReport]:
     for call, seconds in measured.seconds.items():
         summed = latencies(seconds)
         if summed is not None:
-            yield CallReport(call, summed, dict(measured.refusals[call].most_common()))
+            yield CallReport(
+                call,
+                summed,
+                dict(sorted(measured.statuses[call].items())),
+                dict(measured.refusals[call].most_common()),
+            )
 
 
 def _buyer(visit: Visit) -> BuyerReport:

@@ -9,14 +9,13 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
-import aiohttp
-
 from audit import Report
 from audit import run as audit_log
 from cli.console import ExitCode, Failure, err
 from cli.crowd import service_audit
 from cli.crowd.answers import Concert, Concerts
-from cli.crowd.calls import REQUEST_TIMEOUT_S, NoAnswer, Service, UnexpectedAnswer, in_words
+from cli.crowd.calls import NoAnswer, Service, UnexpectedAnswer, in_words
+from cli.crowd.connections import Connections, NotHttp
 from cli.crowd.crowd import Crowd
 from cli.crowd.display import show_progress
 from cli.crowd.report import RushReport, report
@@ -75,16 +74,14 @@ def _finish(work: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(work)
 
 
-def _session(rush: Rush) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=rush.connections)
-    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout)
+def _connections(rush: Rush) -> Connections:
+    return Connections(f"{rush.url}{API}", rush.connections)
 
 
 async def _run(rush: Rush) -> RushReport:
-    async with _session(rush) as session:
-        await _require_on_sale(session, rush)
-        service = Service(session, f"{rush.url}{API}", rush.connections)
+    async with _connections(rush) as connections:
+        await _require_on_sale(connections, rush)
+        service = Service(connections)
         crowd = Crowd(service, rush.wish, rush.arrivals)
         began_at = time.perf_counter()
         _send_home_on_interrupt(crowd)
@@ -102,24 +99,21 @@ async def _run(rush: Rush) -> RushReport:
 
 
 async def _audit(rush: Rush, admin_key: str, position: int) -> Report:
-    async with _session(rush) as session:
-        service = Service(session, f"{rush.url}{API}", rush.connections)
-        return await service_audit.audit(service, admin_key, position)
+    async with _connections(rush) as connections:
+        return await service_audit.audit(Service(connections), admin_key, position)
 
 
-async def _require_on_sale(session: aiohttp.ClientSession, rush: Rush) -> None:
+async def _require_on_sale(connections: Connections, rush: Rush) -> None:
     """Fail early, and in one line, where no buyer could get anywhere."""
     code = rush.wish.concert
     try:
-        async with asyncio.timeout(FIRST_LOOK_S_MAX):
-            async with session.get(f"{rush.url}{API}/concerts/{quote(code, safe='')}") as response:
-                concert = Concert.of(await response.read())
-            async with session.get(f"{rush.url}{API}/concerts") as response:
-                concerts = Concerts.of(await response.read())
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        one = await connections.ask("GET", f"/concerts/{quote(code, safe='')}", within_s=FIRST_LOOK_S_MAX)
+        all_of_them = await connections.ask("GET", "/concerts", within_s=FIRST_LOOK_S_MAX)
+    except (OSError, NotHttp) as error:
         raise Failure(
             f"no service answers at {rush.url} ({in_words(error)}): start it with `ticketing up`"
         ) from None
+    concert, concerts = Concert.of(one.body), Concerts.of(all_of_them.body)
     if concerts is None:
         raise Failure(f"what answers at {rush.url} is not this service")
     if concert is None:

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cli.crowd.calls import Service
+from cli.crowd.connections import Connections
 
 CODE = "HALL"
 DATE = "2031-05-01"
@@ -145,5 +145,8 @@ class PlayedService:
 @asynccontextmanager
 async def playing(service: PlayedService) -> AsyncIterator[Service]:
     """Serve it, and reach it as a crowd does."""
-    async with TestServer(service.app()) as server, aiohttp.ClientSession() as session:
-        yield Service(session, str(server.make_url("")).rstrip("/"), connections=8)
+    async with (
+        TestServer(service.app()) as server,
+        Connections(str(server.make_url("")).rstrip("/"), most=8) as connections,
+    ):
+        yield Service(connections)

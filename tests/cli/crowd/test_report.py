@@ -91,6 +91,7 @@ def test_an_amount_that_is_not_the_maps_is_a_contradiction() -> None:
 def test_the_report_is_json_and_fits_on_a_terminal() -> None:
     measured = Measured()
     measured.seconds["join"] += [0.010, 0.020]
+    measured.statuses["join"][201] += 2
     measured.refusals["reserve"]["SEAT_ALREADY_HELD"] += 2
     measured.seconds["reserve"] += [0.030]
     measured.unexpected["pay: INTERNAL_ERROR"] += 1
@@ -99,6 +100,7 @@ def test_the_report_is_json_and_fits_on_a_terminal() -> None:
     assert as_json["calls"][0] == {
         "call": "join",
         "latencies": {"count": 2, "p50_ms": 10.0, "p95_ms": 20.0, "p99_ms": 20.0, "max_ms": 20.0},
+        "statuses": {"201": 2},
         "refusals": {},
     }
     shown = io.StringIO()
