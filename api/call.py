@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection
+from starlette.types import Scope
 
 from aggregates.errors import (
     ConcertNotFound,
@@ -27,6 +28,7 @@ from api.views import not_valid
 from commands.batch import Keyed
 from commands.command import Command
 from commands.errors import StoreUnavailable
+from commands.fresh_ids import fresh_id
 from commands.ports import KeyOfCaller
 from commands.unit_of_work import Visit
 from infrastructure.tokens import Claims
@@ -79,30 +81,24 @@ class CommandFailed(Exception):
 class Call(Generic[Body, Query]):
     """A request, as its handler sees it."""
 
-    def __init__(
-        self,
-        services: Services,
-        request_id: UUID,
-        method: str,
-        path: str,
-        path_params: Mapping[str, str],
-        headers: Mapping[bytes, bytes],
-    ) -> None:
+    body: Body = cast("Body", None)
+    query: Query = cast("Query", None)
+    shown: Claims | None = None
+    """The token that the operation asked for; `signed_token` as it came."""
+    signed_token = ""
+    position = 0
+    """Up to where the read models had come that this call has asked, 0 before it has."""
+    _min_position = 0
+    _idempotency_key: str | None = None
+
+    def __init__(self, services: Services, scope: Scope) -> None:
         self.services = services
-        self.request_id = request_id
-        self.method = method
-        self.path = path
-        self.path_params = path_params
-        self.headers = headers
-        self.body: Body = cast("Body", None)
-        self.query: Query = cast("Query", None)
-        self.shown: Claims | None = None
-        """The token that the operation asked for; `signed_token` as it came."""
-        self.signed_token = ""
-        self.position = 0
-        """Up to where the read models had come that this call has asked, 0 before it has."""
-        self._min_position = 0
-        self._idempotency_key: str | None = None
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.path_params: Mapping[str, str] = scope["path_params"]
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.causation_id = _request_id(self.headers)
+        self.request_id: str = msgspec.to_builtins(self.causation_id)
 
     @property
     def claims(self) -> Claims:
@@ -247,7 +243,7 @@ class Call(Generic[Body, Query]):
         signed token or a name, `complete` puts in anew, each time.
         """
         keyed = self._keyed(caller, render)
-        answer = await self.services.bus.execute(command, causation_id=self.request_id, keyed=keyed)
+        answer = await self.services.bus.execute(command, causation_id=self.causation_id, keyed=keyed)
         outcome = answer.outcome
         if isinstance(outcome, DomainError):
             return self.refusal(outcome, answer.position)
@@ -298,6 +294,17 @@ class Call(Generic[Body, Query]):
         body = msgspec.json.encode(self.body, order="deterministic")
         parts = (self.method.encode(), self.path.encode(), token_id, body)
         return hashlib.sha256(b"\n".join(parts)).digest()
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> UUID:
+    """What the client calls its request, if that is a UUID, else an id of our own."""
+    sent = headers.get(b"x-request-id")
+    if sent is not None:
+        try:
+            return UUID(sent.decode("ascii"))
+        except ValueError:
+            pass
+    return fresh_id()
 
 
 def json_reply(status: int, view: Any, position: int = 0) -> Reply:

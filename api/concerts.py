@@ -114,7 +114,7 @@ async def seats(call: Call[None, SeatsQuery]) -> Reply:
     await board.require_active(call.claims)
     performance = _performance(call)
     rendered = await board.seat_map(performance)
-    headers = ((b"etag", rendered.etag), (b"cache-control", b"private, no-cache"))
+    headers = ((b"etag", rendered.etag),)
     if _matches(call.headers.get(b"if-none-match"), rendered.etag):
         return Reply(304, b"", rendered.position, headers)
     return Reply(200, rendered.body, rendered.position, headers)
@@ -186,5 +186,6 @@ OPERATIONS = [
         access=Access.TOKEN,
         query=SeatsQuery,
         errors=(*ACTIVE_TOKEN_ERRORS, "CONCERT_NOT_FOUND", *PERFORMANCE_ERRORS),
+        cache_control=b"private, no-cache",
     ),
 ]

@@ -35,11 +35,7 @@ def operations(document: Mapping[str, Any]) -> Sequence[Operation]:
     """Say how the document and its page are asked for; it does not describe itself."""
     encoded = msgspec.json.encode(document)
     page = "".join(_page(document)).encode()
-    headers = (
-        (b"content-security-policy", POLICY.encode()),
-        (b"referrer-policy", b"no-referrer"),
-        (b"cache-control", b"no-cache"),
-    )
+    headers = ((b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer"))
 
     async def describe(_call: Call[None, None]) -> Reply:
         """Answer with the document."""
@@ -58,6 +54,7 @@ def operations(document: Mapping[str, Any]) -> Sequence[Operation]:
             show,
             {200: str},
             content_type=b"text/html; charset=utf-8",
+            cache_control=b"no-cache",
         ),
     ]
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
 
 import msgspec
 import structlog
@@ -68,6 +67,8 @@ class Operation(NamedTuple):
     command: bool = False
     """Whether it may carry an Idempotency-Key, and answers with a Log-Position."""
     content_type: bytes = b"application/json"
+    cache_control: bytes = b"no-store"
+    """Whether caches may keep a good answer; of a refusal they may not."""
 
     @property
     def needs_body(self) -> bool:
@@ -83,6 +84,7 @@ class Endpoint:
     def __init__(self, operations: Mapping[str, Operation], services: Services) -> None:
         self._operations = operations
         self._services = services
+        self._log = log.bind()  # what stands behind `log` would be looked up anew for each request
         self._decoders = {
             method: msgspec.json.Decoder(operation.body).decode
             for method, operation in operations.items()
@@ -92,13 +94,8 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes a problem document."""
         started = time.perf_counter()
-        headers = dict(scope["headers"])
-        request_id = _request_id(headers)
-        method = scope["method"]
-        call: Call[Any, Any] = Call(
-            self._services, request_id, method, scope["path"], scope.get("path_params", {}), headers
-        )
-        operation = self._operations.get(method)
+        call: Call[Any, Any] = Call(self._services, scope)
+        operation = self._operations.get(call.method)
         try:
             reply = await self._answer(operation, call, scope, receive)
         except _ClientGone:
@@ -106,15 +103,16 @@ class Endpoint:
         except DomainError as error:
             reply = call.refusal(error, call.position)
         except Exception:
-            log.exception(
-                "request_failed", request_id=str(request_id), method=method, path=problems.quoted(call.path)
-            )
-            reply = call.refusal(problems.InternalError(str(request_id)))
+            path = problems.quoted(call.path)
+            log.exception("request_failed", request_id=call.request_id, method=call.method, path=path)
+            reply = call.refusal(problems.InternalError(call.request_id))
         await _send(send, reply, call, operation)
-        route, method = ("other", "other") if operation is None else (operation.path, method)
+        route, method = ("other", "other") if operation is None else (operation.path, operation.method)
         seconds = time.perf_counter() - started
         self._services.http_metrics.answered(route, method, reply.status, seconds)
-        log.debug("request", request_id=str(request_id), method=method, route=route, status=reply.status)
+        self._log.debug(
+            "request", request_id=call.request_id, method=method, route=route, status=reply.status
+        )
 
     async def _answer(
         self, operation: Operation | None, call: Call[Any, Any], scope: Scope, receive: Receive
@@ -162,16 +160,6 @@ def _require_once(headers: Sequence[tuple[bytes, bytes]]) -> None:
             raise ValidationFailed("send this header once", decisive)
 
 
-def _request_id(headers: Mapping[bytes, bytes]) -> UUID:
-    sent = headers.get(b"x-request-id")
-    if sent is not None:
-        try:
-            return UUID(sent.decode("ascii"))
-        except ValueError:
-            pass
-    return uuid4()
-
-
 def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
     try:
         body.decode()  # msgspec passes over fields that it was not told of, whatever they are made of
@@ -199,26 +187,27 @@ async def _read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
 
 
 async def _send(send: Send, reply: Reply, call: Call[Any, Any], operation: Operation | None) -> None:
+    status, body = reply.status, reply.body
+    cache_control, content_type = b"no-store", problems.PROBLEM_TYPE
+    if operation is not None and status < problems.STATUS["BAD_REQUEST"]:
+        cache_control, content_type = operation.cache_control, operation.content_type
     headers = [
-        (b"x-request-id", str(call.request_id).encode()),
+        (b"x-request-id", call.request_id.encode()),
         (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", cache_control),
         *reply.headers,
     ]
-    if reply.status not in WITHOUT_CONTENT:
-        headers.append((b"content-length", b"%d" % len(reply.body)))
-    if reply.status == problems.STATUS["TOKEN_INVALID"]:
+    if status not in WITHOUT_CONTENT:
+        headers.append((b"content-length", b"%d" % len(body)))
+    if status == problems.STATUS["TOKEN_INVALID"]:
         headers.append((b"www-authenticate", b"Bearer"))
-    if reply.body:
-        good = reply.status < problems.STATUS["BAD_REQUEST"] and operation is not None
-        content_type = operation.content_type if operation and good else problems.PROBLEM_TYPE
+    if body:
         headers.append((b"content-type", content_type))
-    if not any(name == b"cache-control" for name, _ in reply.headers):
-        headers.append((b"cache-control", b"no-store"))
     position = _log_position(reply, call, operation)
     if position is not None:
         headers.append((b"log-position", b"%d" % position))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _log_position(reply: Reply, call: Call[Any, Any], operation: Operation | None) -> int | None:
