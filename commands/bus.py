@@ -7,8 +7,8 @@ append that it rests on has committed.
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from commands.batch import Decided, Keyed, MoreNeeded, Submission, decide
 from commands.command import Command
 from commands.errors import HistoryUnreadable, Overloaded, StoreUnavailable, TryAgain
 from commands.fresh_ids import fresh_id
+from commands.memory import Memory
 from commands.ports import (
     Append,
     BrokenHistory,
@@ -40,9 +41,6 @@ WAITING_MAX = 10_000
 
 BATCH_COMMANDS_MAX = 256
 """Larger batches append hardly faster, and hold the lock for longer."""
-
-STATES_CACHED_MAX = 50_000
-"""About 1 KiB each: every seat of a large arena and everyone who is buying."""
 
 TRIES_MAX = 5
 """A batch that met a version conflict so often gives up with TRY_AGAIN."""
@@ -111,7 +109,7 @@ class CommandBus:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
-        self._states: OrderedDict[str, Known] = OrderedDict()
+        self._memory = Memory()
 
     async def execute(
         self, command: Command, *, causation_id: UUID | None = None, keyed: Keyed | None = None
@@ -194,7 +192,7 @@ class CommandBus:
                 appended = await self._attempt(submissions, deadline)
             except VersionConflict:
                 tries += 1
-                self._states.clear()
+                self._memory.clear()
                 self._observer.conflicted()
                 if tries == TRIES_MAX:
                     return [Answer(TryAgain(), 0)] * len(submissions)
@@ -220,7 +218,7 @@ class CommandBus:
             log.error("history_broken", reason=str(defect), commands=commands)
             return Answer(HistoryUnreadable(), 0)
         log.error("batch_failed", commands=commands, exc_info=defect)
-        self._states.clear()
+        self._memory.clear()
         return Answer(defect, 0)
 
     async def _attempt(
@@ -228,6 +226,7 @@ class CommandBus:
     ) -> tuple[Append, Decided, Sequence[int], float]:
         started = time.perf_counter()
         append = await self._log.begin(self._wanted(submissions), deadline)
+        self._memory.read_on(append.reading)
         try:
             decided = await self._decide(append, submissions)
             positions = await self._commit(append, decided)
@@ -239,7 +238,7 @@ class CommandBus:
     def _conclude(
         self, append: Append, decided: Decided, positions: Sequence[int], seconds: float
     ) -> Sequence[Answer]:
-        self._remember(append, decided, positions)
+        self._memory.keep(append.reading.known, decided.states, decided.writes.events, positions)
         self._observer.appended(len(decided.decisions), len(decided.writes.events), seconds)
         position = positions[-1] if positions else append.reading.position
         return _answers(decided, position)
@@ -252,14 +251,23 @@ class CommandBus:
                 return decide(submissions, append.reading, self._rules, batch_id)
             except MoreNeeded as more:
                 needed = {stream.name: stream for stream in more.streams}
-                needed |= self._streams(submissions, append.reading.known)
-                unread = [
-                    self._recall(stream)
-                    for name, stream in needed.items()
-                    if name not in append.reading.known
-                ]
-                await append.read_more(unread)
+                needed |= self._streams(submissions, append.reading.known.get)
+                await self._read_more(append, needed.values())
         raise AssertionError("a batch keeps needing more streams")
+
+    async def _read_more(self, append: Append, streams: Iterable[Stream[Any]]) -> None:
+        known = append.reading.known
+        unread: list[Known] = []
+        for stream in streams:
+            if stream.name in known:
+                continue
+            remembered = self._memory.find(stream.name)
+            if remembered is None:
+                unread.append(nothing_known(stream))
+            else:
+                known[stream.name] = remembered
+        if unread:
+            await append.read_more(unread)
 
     async def _commit(self, append: Append, decided: Decided) -> Sequence[int]:
         if not decided.writes:
@@ -295,12 +303,21 @@ class CommandBus:
             token_id = HANDLERS[type(submission.command)].silence_of(submission.command)
             if token_id is not None:
                 silent.append(token_id)
-        streams = self._streams(submissions, self._states).values()
-        return Wanted([self._recall(stream) for stream in streams], keys, silent)
+        unread: list[Known] = []
+        remembered: list[Known] = []
+        for stream in self._streams(submissions, self._memory.find).values():
+            known = self._memory.find(stream.name)
+            if known is None:
+                unread.append(nothing_known(stream))
+            else:
+                remembered.append(known)
+        return Wanted(unread, keys, silent, remembered, self._memory.until)
 
-    def _streams(self, submissions: Sequence[Submission], remembered: Any) -> dict[str, Stream[Any]]:
+    def _streams(
+        self, submissions: Sequence[Submission], find: Callable[[str], Known | None]
+    ) -> dict[str, Stream[Any]]:
         def peek(stream: Stream[S]) -> S | None:
-            known: Known | None = remembered.get(stream.name)
+            known = find(stream.name)
             return None if known is None else cast("S", known.state)
 
         return {
@@ -308,25 +325,6 @@ class CommandBus:
             for submission in submissions
             for stream in HANDLERS[type(submission.command)].streams(submission.command, peek)
         }
-
-    def _recall(self, stream: Stream[Any]) -> Known:
-        return self._states.get(stream.name) or nothing_known(stream)
-
-    def _remember(self, append: Append, decided: Decided, positions: Sequence[int]) -> None:
-        """Keep the states as they are after this append; the least recently used make room."""
-        states = self._states
-        for name, known in append.reading.known.items():
-            states[name] = known
-            states.move_to_end(name)
-        last_positions = {
-            event.stream.name: position
-            for event, position in zip(decided.writes.events, positions, strict=False)
-        }
-        for name, position in last_positions.items():
-            known = decided.states[name]
-            states[name] = Known(known.stream, known.state, known.version, position)
-        while len(states) > STATES_CACHED_MAX:
-            states.popitem(last=False)
 
 
 class _Unsettled(Exception):

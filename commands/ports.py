@@ -1,6 +1,6 @@
 """What the command bus needs of the outside: a log to append to, under one lock and one clock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -38,11 +38,15 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a batch reads when it has the lock. For streams it says how much of each is known already."""
+    """What a batch reads when it has the lock."""
 
     streams: Sequence[Known]
+    """To be read, from where they are known already."""
     keys: Sequence[KeyOfCaller] = ()
     silence_of: Sequence[TokenId] = ()
+    remembered: Sequence[Known] = ()
+    """Known as they were at `remembered_until`: only what others appended since is read."""
+    remembered_until: int = 0
 
 
 class Hearing(msgspec.Struct, frozen=True):
@@ -64,6 +68,11 @@ class Reading(msgspec.Struct, frozen=True):
     """Every stream that was wanted, brought up to date, by its name."""
     outcomes: Mapping[KeyOfCaller, RecordedOutcome]
     hearing: Hearing
+    changed: Collection[str] | None = None
+    """The streams to which anything was appended after `remembered_until`, by their names.
+
+    None where these are too many to tell, or nobody asked.
+    """
 
 
 class NewEvent(msgspec.Struct, frozen=True):

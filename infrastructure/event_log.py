@@ -1,18 +1,20 @@
 """The event log in PostgreSQL, as the command bus uses it: one lock, one clock, two round trips a batch.
 
-The first round trip begins a transaction, takes the append lock, reads the clock, and reads every event newer
-than what is known of the streams that the batch touches. The second inserts and commits. The lock is taken
-before the read, so what a batch reads is true at its place in the log, also in streams that it only reads.
+The first round trip begins a transaction, takes the append lock, reads the clock, the events of the streams
+that the batch touches, and what others have appended since this process last looked. The second inserts and
+commits. The lock is taken before the read, so what a batch reads is true at its place in the log, also in
+streams that it only reads.
 """
 
 import asyncio
 import hashlib
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -47,10 +49,22 @@ APPEND_LOCK = 7_303_014_510
 LOCK_WAIT_MS = 2_000
 """Nobody may sit on the append lock: who has waited so long ends the backend that holds it."""
 
+NEWER_MAX = 2_000
+"""Who finds that others have appended more than this begins anew with the streams that it needs."""
+
 LOCK_IDLE_MS = 500
 """But not one that did something just now: it may have waited as long, and have got the lock this moment."""
 
 CONNECT_TIMEOUT_S = 3
+
+INDEXED = (
+    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
+    "-c jit=off -c plan_cache_mode=force_generic_plan"
+)
+"""Every statement here looks a few rows up in a long table, however little the planner knows of it yet.
+
+Left alone it reads the whole log for each batch, until the table has been analysed.
+"""
 
 Row = tuple[Any, ...]
 
@@ -104,6 +118,14 @@ NEWER_EVENTS: LiteralString = """
     JOIN ticketing.ticketing_events AS event
         ON event.originator_id = wanted.id AND event.originator_version >= wanted.version
     ORDER BY is_snapshot DESC, position
+"""
+
+APPENDED_SINCE: LiteralString = """
+    SELECT originator_id, originator_version, notification_id, topic, state, false
+    FROM ticketing.ticketing_events
+    WHERE notification_id > %s
+    ORDER BY notification_id
+    LIMIT %s
 """
 
 OUTCOMES: LiteralString = """
@@ -269,7 +291,7 @@ class PostgresEventLog:
             autocommit=True,
             prepare_threshold=0,
             connect_timeout=CONNECT_TIMEOUT_S,
-            options=f"-c lock_timeout={LOCK_WAIT_MS}",
+            options=f"-c lock_timeout={LOCK_WAIT_MS} {INDEXED}",
             application_name="ticketing-append",
         )
         await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
@@ -321,13 +343,17 @@ class PostgresAppend:
     async def open(self, wanted: Wanted) -> None:
         """Begin, lock, read: one round trip."""
         execute = self._connection.execute
-        outcomes = listening = heard = None
+        outcomes = listening = heard = events = appended = None
         try:
             async with self._connection.pipeline():
                 await execute(BEGIN)
                 await execute(LOCK, [APPEND_LOCK])
                 clock = await execute(CLOCK, [Int8(self._log.witness_position)], binary=True)
-                events = await self._select_newer(wanted.streams)
+                if wanted.streams:
+                    events = await self._select_newer(wanted.streams)
+                if wanted.remembered_until:
+                    since = [Int8(wanted.remembered_until), NEWER_MAX + 1]
+                    appended = await execute(APPENDED_SINCE, since, binary=True)
                 if wanted.keys:
                     callers, keys = zip(*wanted.keys, strict=True)
                     outcomes = await execute(OUTCOMES, [list(callers), list(keys)], binary=True)
@@ -344,6 +370,7 @@ class PostgresAppend:
             if last := codec.find_form(last_state):
                 now = max(now, last.recorded_at + timedelta(microseconds=1))
             self._log.saw(position, last_state)
+        newer = await appended.fetchall() if appended else None
         self.reading = Reading(
             now,
             position or 0,
@@ -356,9 +383,12 @@ class PostgresAppend:
                 _hearing_since(now, *(await listening.fetchall())[0]) if listening else None,
                 {id_: at.astimezone(UTC) for id_, at in await heard.fetchall()} if heard else {},
             ),
+            None if newer is None or len(newer) > NEWER_MAX else _names(newer),
         )
         try:
-            self._learn(wanted.streams, await events.fetchall())
+            if events is not None:
+                self._learn(wanted.streams, await events.fetchall())
+            await self._remember(wanted.remembered, newer or ())
         except BaseException:
             await self.give_up()
             raise
@@ -415,11 +445,20 @@ class PostgresAppend:
 
     def _learn(self, streams: Sequence[Known], rows: Sequence[Row]) -> None:
         """Bring what was known up to date; raises VersionConflict where the log tells another past."""
-        by_stream = defaultdict(list)
-        for row in rows:
-            by_stream[row[0]].append(row)
+        by_stream = _by_stream(rows)
         for known in streams:
-            self.reading.known[known.stream.name] = _up_to_date(known, by_stream[known.stream.id])
+            self.reading.known[known.stream.name] = _up_to_date(known, by_stream.get(known.stream.id, ()))
+
+    async def _remember(self, remembered: Sequence[Known], newer: Sequence[Row]) -> None:
+        """Bring what is remembered up to date with what others appended; where that is unclear, read it."""
+        if self.reading.changed is None:
+            if remembered:
+                await self.read_more(remembered)
+            return
+        by_stream = _by_stream(newer)
+        for known in remembered:
+            rows = by_stream.get(known.stream.id)
+            self.reading.known[known.stream.name] = known if rows is None else _followed(known, rows)
 
     async def _insert(self, writes: Writes) -> Sequence[int]:
         execute = self._connection.execute
@@ -440,6 +479,34 @@ class PostgresAppend:
         if states:
             self._log.saw(positions[-1], states[-1])
         return positions
+
+
+def _by_stream(rows: Sequence[Row]) -> Mapping[UUID, Sequence[Row]]:
+    by_stream = defaultdict(list)
+    for row in rows:
+        by_stream[row[0]].append(row)
+    return by_stream
+
+
+def _names(rows: Sequence[Row]) -> Collection[str] | None:
+    """The streams that these events belong to; None where one does not say."""
+    forms = [codec.find_form(state) for *_, state, _ in rows]
+    names = {form.stream for form in forms if form is not None}
+    return None if None in forms else names
+
+
+def _followed(known: Known, rows: Sequence[Row]) -> Known:
+    """Add to what is known the events that follow, which are all that the log has after it.
+
+    Raises VersionConflict where they do not follow: this is another stream than the one that was known.
+    """
+    versions = [version for _, version, *_ in rows]
+    if versions != list(range(known.version + 1, known.version + 1 + len(rows))):
+        raise VersionConflict
+    return evolved(
+        known,
+        [_decoded(known, position, version, topic, state) for _, version, position, topic, state, _ in rows],
+    )
 
 
 def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:

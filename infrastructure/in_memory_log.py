@@ -79,9 +79,10 @@ class InMemoryEventLog:
         return Reading(
             now,
             len(self._events),
-            {known.stream.name: self.up_to_date(known) for known in wanted.streams},
+            {known.stream.name: self.up_to_date(known) for known in (*wanted.streams, *wanted.remembered)},
             {key: self._outcomes[key] for key in wanted.keys if key in self._outcomes},
             self.hearing,
+            {event.stream for event in self._events[wanted.remembered_until :]},
         )
 
     def up_to_date(self, known: Known) -> Known:

@@ -31,7 +31,7 @@ from commands.run_sale import CloseSales
 from commands.table import HANDLERS
 from commands.unit_of_work import UnitOfWork
 from tests.aggregates.given import ANN, BEN, CODE, token_of
-from tests.commands.bus_in_memory import RunningBus, Trouble, in_no_time
+from tests.commands.bus_in_memory import RunningBus, Trouble, TroubledLog, in_no_time
 from tests.commands.sale import keyed, reply_to
 from tests.commands.steps import CAT, abandon, inside, on_sale, registered, waiting
 
@@ -216,28 +216,29 @@ async def test_a_bus_that_is_cut_off_leaves_nobody_waiting(monkeypatch: pytest.M
 
 
 @in_no_time
-async def test_what_was_read_or_written_is_remembered_and_read_on_from_there() -> None:
+async def test_what_was_read_or_written_is_remembered_and_not_read_again() -> None:
     async with RunningBus() as service:
         await service.done(registered(ANN), CHARGE)
         await service.ask(CHARGE)
-        (known,) = service.log.wanted[-1].streams
+        wanted = service.log.wanted[-1]
+        assert (wanted.streams, wanted.remembered_until) == ([], 2)
+        (known,) = wanted.remembered
         assert (known.version, known.position, known.state.balance) == (2, 2, 5)
         assert service.log.reads == 3
 
 
 @in_no_time
-async def test_the_streams_least_recently_used_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_bus, "STATES_CACHED_MAX", 2)
-    async with RunningBus() as service:
-        await service.done(registered(ANN), registered(BEN))
-        await service.ask(ChargeWallet(ANN, 1))
-        await service.done(registered(CAT))
-        await service.ask(*(ChargeWallet(user_id, 1) for user_id in (ANN, BEN, CAT)))
-        assert versions_wanted(service.log.wanted[-1]) == {
-            wallet.stream(ANN).name: 2,
-            wallet.stream(BEN).name: 0,
-            wallet.stream(CAT).name: 1,
-        }
+async def test_what_another_process_appended_is_never_missed() -> None:
+    log = TroubledLog()
+    async with RunningBus(log) as one, RunningBus(log) as other:
+        await one.done(registered(ANN), registered(BEN), ChargeWallet(BEN, 1))
+        for process in (other, one, other, other, one):
+            await process.done(CHARGE)
+        assert (await one.execute(CHARGE)).outcome.balance == 30
+        (remembered,) = log.wanted[-1].remembered
+        assert remembered.version == 6, "its own last charge: no other followed"
+        await one.done(ChargeWallet(BEN, 1))
+        assert log.wanted[-1].streams == [], "others' appends to other streams are no reason to forget it"
 
 
 class ChargeUnforeseen(Command, frozen=True):
@@ -265,7 +266,7 @@ async def test_what_a_handler_finds_that_it_needs_is_read_on_the_way(monkeypatch
         (answer, _) = await service.ask(ChargeUnforeseen((ANN, BEN)), ChargeWallet(CAT, 1))
         assert answer.outcome is None
         read = [versions_wanted(Wanted(streams)) for streams in service.log.read_more]
-        assert read == [{wallet.stream(ANN).name: 2}, {wallet.stream(BEN).name: 0}]
+        assert read == [{wallet.stream(BEN).name: 0}], "the other one was remembered"
         assert balance_of(service, BEN) == 1
 
 

@@ -12,16 +12,34 @@ import pytest
 from structlog.testing import capture_logs
 
 from aggregates.ids import TokenId, UserId
+from aggregates.wallet import Wallet
 from commands.charge_wallet import ChargeWallet, WalletChargedResult
 from commands.errors import HistoryUnreadable
 from commands.open_wallet import OpenWallet, WalletOpen
-from commands.ports import EventLog, Hearing, Wanted, Writes
-from infrastructure.event_log import PostgresEventLog
+from commands.ports import EventLog, Hearing, VersionConflict, Wanted, Writes, nothing_known
+from infrastructure.event_log import (
+    APPENDED_SINCE,
+    CLOCK,
+    FIND_EVENTS,
+    LAST_POSITION,
+    NEWER_EVENTS,
+    TAKE_SNAPSHOT,
+    PostgresEventLog,
+)
 from infrastructure.in_memory_log import InMemoryEventLog
 from tests.aggregates.given import ANN, BEN, at
 from tests.asynchronous import asynchronous
 from tests.commands.steps import registered
-from tests.infrastructure.event_log_contract import EventLogContract, opened, soon
+from tests.infrastructure.event_log_contract import (
+    OTHER_WALLET,
+    WALLET,
+    EventLogContract,
+    charged,
+    opened,
+    read,
+    record,
+    soon,
+)
 from tests.infrastructure.running_bus import RunningBus
 
 BEAT = """
@@ -96,6 +114,86 @@ async def test_recorded_times_are_utc_whatever_the_server_s_time_zone(
     with psycopg.connect(dsn) as connection:
         (state,) = connection.execute("SELECT state FROM ticketing.ticketing_events").fetchone() or (b"",)
     assert msgspec.json.decode(state)["recorded_at"].endswith("Z")
+
+
+@asynchronous
+async def test_who_finds_too_much_that_others_appended_reads_what_it_needs(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infrastructure.event_log.NEWER_MAX", 2)
+    event_log = PostgresEventLog(dsn)
+    (until,) = await record(event_log, opened())
+    known = (await read(event_log, WALLET)).known[WALLET.name]
+    await record(event_log, charged(2, 5), charged(3, 5), opened(OTHER_WALLET))
+    for streams, balance in ((known, 10), (nothing_known(OTHER_WALLET), 0)):
+        append = await event_log.begin(Wanted([], remembered=[streams], remembered_until=until), soon())
+        await append.give_up()
+        assert append.reading.changed is None
+        assert append.reading.known[streams.stream.name].state == Wallet(opened=True, balance=balance)
+    event_log.lose()
+
+
+@asynchronous
+async def test_what_does_not_follow_what_is_remembered_is_another_past(dsn: str) -> None:
+    event_log = PostgresEventLog(dsn)
+    (until, _) = await record(event_log, opened(), charged(2, 5))
+    known = (await read(event_log, WALLET)).known[WALLET.name]
+    for wrong in (known, nothing_known(WALLET)):
+        with pytest.raises(VersionConflict):
+            await event_log.begin(Wanted([], remembered=[wrong], remembered_until=until), soon())
+    event_log.lose()
+
+
+@asynchronous
+async def test_an_unreadable_event_of_others_hides_nothing(dsn: str) -> None:
+    """Whose it is cannot be told: so nothing that was remembered is believed."""
+    event_log = PostgresEventLog(dsn)
+    (until,) = await record(event_log, opened())
+    known = (await read(event_log, WALLET)).known[WALLET.name]
+    await record(event_log, charged(2, 5), opened(OTHER_WALLET))
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE ticketing.ticketing_events SET state = 'unreadable' WHERE originator_id = %s",
+            [OTHER_WALLET.id],
+        )
+    event_log.lose()
+    event_log = PostgresEventLog(dsn)
+    append = await event_log.begin(Wanted([], remembered=[known], remembered_until=until), soon())
+    await append.give_up()
+    assert append.reading.changed is None
+    assert append.reading.known[WALLET.name].version == 2
+    event_log.lose()
+
+
+@asynchronous
+async def test_no_statement_reads_the_whole_log_also_where_it_was_never_analysed(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE ticketing.ticketing_events SET (autovacuum_enabled = false)")
+        connection.execute(
+            """
+            INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
+            SELECT gen_random_uuid(), 1, 'wallet.opened', '{}' FROM generate_series(1, 2000)
+            """
+        )
+    event_log = PostgresEventLog(dsn)
+    append = await event_log.begin(Wanted([]), soon())
+    connection_of_log = event_log._connection
+    assert connection_of_log is not None
+    one = [WALLET.id], [1]
+    for statement, parameters in (
+        (NEWER_EVENTS, [*one, ["shape"]]),
+        (FIND_EVENTS, one),
+        (TAKE_SNAPSHOT, ["shape", b"{}", WALLET.id, 1]),
+        (APPENDED_SINCE, [1, 100]),
+        (CLOCK, [1]),
+        (LAST_POSITION, []),
+    ):
+        cursor = await connection_of_log.execute("EXPLAIN " + statement, parameters)
+        plan = "\n".join(line for (line,) in await cursor.fetchall())
+        assert "Index" in plan, plan
+        assert "Seq Scan on ticketing_events" not in plan, plan
+    await append.give_up()
+    event_log.lose()
 
 
 DELETE_FROM_SNAPSHOT_ON = """

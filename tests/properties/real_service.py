@@ -99,9 +99,11 @@ class RealService:
         stopping, running = self._buses[bus]
         stopping.close()
         await running
-        self._remembered |= stopping._states
-        for known in stopping._states.values():
-            assert self.log.up_to_date(known).state == self._from_scratch(known).state, known.stream.name
+        memory = stopping._memory
+        self._remembered |= memory._known
+        for name, known in memory._known.items():
+            events = [event for event in self.log.events[: memory.until] if event.stream == name]
+            assert known == evolved(nothing_known(known.stream), events), name
 
     async def _execute(self, wishes: Sequence[Wish], bus: int) -> Sequence[Answer]:
         executing, _ = self._buses[bus]

@@ -1,0 +1,81 @@
+"""What a bus remembers is true up to one position of the log, and no longer than that."""
+
+from uuid import UUID
+
+from aggregates import wallet
+from aggregates.ids import UserId
+from aggregates.wallet import Wallet, WalletCharged
+from commands.memory import Memory
+from commands.ports import Hearing, Known, NewEvent, Reading, nothing_known
+from tests.aggregates.given import ANN, BEN, at
+from tests.commands.steps import CAT
+
+COMMAND = UUID(int=1)
+
+
+def known(user_id: UserId, version: int, position: int) -> Known:
+    return Known(wallet.stream(user_id), Wallet(opened=True, balance=version), version, position)
+
+
+def by_name(*states: Known) -> dict[str, Known]:
+    return {state.stream.name: state for state in states}
+
+
+def reading(position: int, changed: set[str] | None) -> Reading:
+    return Reading(at("12:00"), position, {}, {}, Hearing(), changed)
+
+
+def charged(state: Known) -> NewEvent:
+    return NewEvent(state.stream, state.version, WalletCharged(1), "", COMMAND, COMMAND, COMMAND)
+
+
+def remembered(memory: Memory) -> dict[UserId, int]:
+    found = {user_id: memory.find(wallet.stream(user_id).name) for user_id in (ANN, BEN, CAT)}
+    return {user_id: state.version for user_id, state in found.items() if state is not None}
+
+
+def filled(states_max: int = 10) -> Memory:
+    memory = Memory(states_max)
+    memory.read_on(reading(2, None))
+    memory.keep(by_name(known(ANN, 1, 1), known(BEN, 1, 2)), {}, [], [])
+    return memory
+
+
+def test_what_others_changed_is_forgotten_and_nothing_else() -> None:
+    memory = filled()
+    memory.read_on(reading(5, {wallet.stream(ANN).name}))
+    assert (remembered(memory), memory.until) == ({BEN: 1}, 5)
+
+
+def test_where_that_is_unknown_everything_is_forgotten() -> None:
+    memory = filled()
+    memory.read_on(reading(5, None))
+    assert (remembered(memory), memory.until) == ({}, 5)
+
+
+def test_own_appends_move_it_on() -> None:
+    memory = filled()
+    after = known(ANN, 3, 0)
+    events = [charged(known(ANN, 2, 0)), charged(after)]
+    memory.keep(by_name(known(ANN, 1, 1)), by_name(after), events, [6, 7])
+    assert (remembered(memory), memory.until) == ({ANN: 3, BEN: 1}, 7)
+    assert memory.find(wallet.stream(ANN).name) == known(ANN, 3, 7)
+
+
+def test_a_batch_that_records_nothing_moves_nothing() -> None:
+    memory = filled()
+    memory.keep(by_name(nothing_known(wallet.stream(CAT))), {}, [], [])
+    assert (remembered(memory), memory.until) == ({ANN: 1, BEN: 1, CAT: 0}, 2)
+
+
+def test_the_streams_least_recently_used_make_room() -> None:
+    memory = filled(states_max=2)
+    memory.keep(by_name(known(ANN, 1, 1)), {}, [], [])
+    memory.keep(by_name(known(CAT, 1, 3)), {}, [], [])
+    assert remembered(memory) == {ANN: 1, CAT: 1}
+
+
+def test_forgetting_everything_begins_anew() -> None:
+    memory = filled()
+    memory.clear()
+    assert (remembered(memory), memory.until) == ({}, 0)
