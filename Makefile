@@ -39,6 +39,10 @@ bench: $(INSTALLED) ## measure every operation and print one table (under 10 min
 bench-smoke: $(INSTALLED) ## run the benchmarks briefly, to see that they work
 	@$(BIN)/python -m bench --smoke
 
+.PHONY: rush-at-scale
+rush-at-scale: $(INSTALLED) ## let 10,000 buyers rush for 50 seats, with and without limits on admission, and audit it
+	@$(BIN)/python -m bench.rush --buyers $(or $(BUYERS),10000)
+
 pure-histories: $(INSTALLED) ## ask the handlers and a model of the rules alike, EXAMPLES=2000 times, drawn from SEED=1
 	@$(BIN)/python -m tests.properties --examples $(or $(EXAMPLES),2000) --seed $(or $(SEED),1)
 

@@ -73,6 +73,7 @@ class Buyer:
         self._token: answers.Token | None = None
         self._charged = False
         self._position = 0
+        self._in_line_at: float | None = None
         self._let_in_at: float | None = None
         self._races_lost = 0
         self._amount_seen = 0
@@ -97,13 +98,18 @@ class Buyer:
         """Come to the queue, and leave it with seats or without."""
         clock = asyncio.get_running_loop().time
         came_at = clock()
+
+        def after(moment: float | None) -> float | None:
+            return None if moment is None else moment - came_at
+
         ending = self._unprepared or await self._ending_of(self._go_the_whole_way()) or _Ending(End.BOUGHT)
         visit = Visit(
             self._user_id,
             ending.end,
             ending.reason,
             None if self._token is None else self._token.queue_number,
-            None if self._let_in_at is None else self._let_in_at - came_at,
+            after(self._in_line_at),
+            after(self._let_in_at),
             clock() - came_at,
             self._races_lost,
             self._payment,
@@ -166,6 +172,7 @@ class Buyer:
         path = f"/concerts/{self._wish.concert}/token"
         reply = await self._command("join", "POST", path, {"user_id": str(self._user_id)})
         self._token = reply.read(answers.Token)
+        self._in_line_at = asyncio.get_running_loop().time()
         return self._token
 
     async def _wait_in_line(self, token: answers.Token) -> None:

@@ -90,8 +90,10 @@ def _calls(report: RushReport) -> Table:
         refusals = ", ".join(f"{count:,} {code}" for code, count in call.refusals.items())
         table.add_row(call.call, *_cells(call.latencies), refusals)
     for name, summed in (
+        ("until in line", report.in_line_after),
         ("until let in", report.waited),
         ("until paid", report.bought_after),
+        ("until all was sold", report.sold_out_after),
         ("until a socket was free", report.waited_for_a_socket),
     ):
         if summed is not None:

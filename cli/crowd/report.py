@@ -38,6 +38,8 @@ class BuyerReport(msgspec.Struct, frozen=True):
     queue_number: int | None
     end: str
     reason: str
+    in_line_s: float | None
+    """From coming to the queue until told the place in line."""
     waited_s: float | None
     """From coming to the queue until let in."""
     seconds: float
@@ -69,10 +71,14 @@ class RushReport(msgspec.Struct, frozen=True):
     seats_bought: int
     won_paid: int
     races_lost: int
+    in_line_after: Latencies | None
+    """From coming to the queue until told the place in line."""
     waited: Latencies | None
     """From coming to the queue until let in, of all who were."""
     bought_after: Latencies | None
     """From coming to the queue until paid."""
+    sold_out_after: Latencies | None
+    """From coming to the queue until told that all is sold."""
     waited_for_a_socket: Latencies | None
     """In the crowd's own process; it is not part of the calls' latencies."""
     calls: Sequence[CallReport]
@@ -114,8 +120,10 @@ def report(
         seats_bought=sum(len(payment.seat_numbers) for payment in payments),
         won_paid=sum(payment.amount for payment in payments),
         races_lost=sum(visit.races_lost for visit in visits),
+        in_line_after=latencies([visit.in_line_s for visit in visits if visit.in_line_s is not None]),
         waited=latencies([visit.waited_s for visit in visits if visit.waited_s is not None]),
         bought_after=latencies([visit.seconds for visit in visits if visit.end is End.BOUGHT]),
+        sold_out_after=latencies([visit.seconds for visit in visits if visit.end is End.SOLD_OUT]),
         waited_for_a_socket=latencies(measured.seconds_for_a_socket),
         calls=list(_calls(measured)),
         unexpected=dict(measured.unexpected.most_common()),
@@ -189,6 +197,7 @@ def _buyer(visit: Visit) -> BuyerReport:
         queue_number=visit.queue_number,
         end=visit.end,
         reason=visit.reason,
+        in_line_s=None if visit.in_line_s is None else round(visit.in_line_s, 3),
         waited_s=None if visit.waited_s is None else round(visit.waited_s, 3),
         seconds=round(visit.seconds, 3),
         races_lost=visit.races_lost,

@@ -52,6 +52,8 @@ class Visit(NamedTuple):
     reason: str
     """The code of the refusal, or what went wrong; else empty."""
     queue_number: int | None
+    in_line_s: float | None
+    """From coming to the queue until told the place in line."""
     waited_s: float | None
     """From coming to the queue until let in."""
     seconds: float

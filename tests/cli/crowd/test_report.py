@@ -18,11 +18,11 @@ ANN, BEN = uuid4(), uuid4()
 
 def bought(user_id: UUID, queue_number: int, *seat_numbers: int, amount: int = 1_000) -> Visit:
     payment = Payment(uuid4(), "2031-05-01", "19:00", list(seat_numbers), amount, "COMPLETED")
-    return Visit(user_id, End.BOUGHT, "", queue_number, 1.5, 2.5, 1, payment, 1_000)
+    return Visit(user_id, End.BOUGHT, "", queue_number, 0.5, 1.5, 2.5, 1, payment, 1_000)
 
 
 def went_home(end: End, reason: str = "") -> Visit:
-    return Visit(uuid4(), end, reason, 7, None, 3.0, 0, None, 0)
+    return Visit(uuid4(), end, reason, 7, 0.5, None, 3.0, 0, None, 0)
 
 
 def reported(*visits: Visit, measured: Measured | None = None) -> RushReport:
