@@ -43,6 +43,13 @@ bench-smoke: $(INSTALLED) ## run the benchmarks briefly, to see that they work
 rush-at-scale: $(INSTALLED) ## let 10,000 buyers rush for 50 seats, with and without limits on admission, and audit it
 	@$(BIN)/python -m bench.rush --buyers $(or $(BUYERS),10000)
 
+.PHONY: growth soak
+growth: $(INSTALLED) ## measure how cost grows with lines, logs and processes (half an hour; NAMES="lag audit")
+	@$(BIN)/python -m bench.growth $(NAMES)
+
+soak: $(INSTALLED) ## send 1,000 queue requests a second for SECONDS=600, and audit what was recorded
+	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)
+
 pure-histories: $(INSTALLED) ## ask the handlers and a model of the rules alike, EXAMPLES=2000 times, drawn from SEED=1
 	@$(BIN)/python -m tests.properties --examples $(or $(EXAMPLES),2000) --seed $(or $(SEED),1)
 

@@ -18,7 +18,7 @@ from bench.curve import Curve, Line
 from bench.growth import figure
 from bench.growth.figure import RESULTS, Figure, at_most
 from bench.growth.history import History
-from bench.growth.running import CONNECTIONS, connect
+from bench.growth.running import CONNECTIONS, catch_up, connect, settle
 from bench.growth.sale import (
     ALL_WAIT,
     OPEN_GATE,
@@ -68,6 +68,8 @@ class Calls:
         self._users = users(1, SHORT_BUYERS if short else BUYERS)
         with connect(dsn) as connection:
             History(connection).open_wallets(self._users, charges=1)
+            catch_up(connection, lambda _: None)
+            settle(connection)
         self._sale = Sale(port, "LATENCY", ALL_WAIT)
         self._sale.schedule(SMALL, 50)
         for day in range(LARGE, LARGE + -(-len(self._users) // SEATS)):
@@ -89,9 +91,11 @@ class Calls:
         yield read("seat_map_200", sale.seat_maps(reading, SMALL))
         yield read("seat_map_304", sale.seat_maps_known(reading, SMALL), expected=304)
         reserved: list[bytes] = []
-        yield command("reserve", sale.reservations(self._buyers, LARGE, SEATS), told=reserved.append)
-        others = self._buyers[len(reserved) :]
-        yield command("lose_race", sale.lost_races(others, LARGE, min(50, len(reserved))), expected=409)
+        reserving = len(self._buyers) * 3 // 4
+        reservations = sale.reservations(self._buyers[:reserving], LARGE, SEATS)
+        yield command("reserve", reservations, told=reserved.append)
+        late = self._buyers[reserving:]
+        yield command("lose_race", sale.lost_races(late, LARGE, min(50, len(reserved))), expected=409)
         yield command("pay", payments(self._buyers[: len(reserved)]))
 
     def _joined(self, body: bytes) -> None:

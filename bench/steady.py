@@ -4,6 +4,7 @@ The latency of each counts from when it was due: a service that stalls is not sp
 """
 
 import asyncio
+import gc
 import math
 import time
 from collections import Counter, deque
@@ -54,7 +55,12 @@ def steady(
     Raises TimeoutError where the last answers do not come, ConnectionError where one is cut off.
     """
     load = _Load(requests, rate, seconds)
-    uvloop.run(load.run(port, connections))
+    gc.collect()
+    gc.disable()  # its pauses would be taken for the service's
+    try:
+        uvloop.run(load.run(port, connections))
+    finally:
+        gc.enable()
     return {kind: Answered(each, load.statuses[kind]) for kind, each in load.each.items()}
 
 

@@ -17,7 +17,7 @@ from bench.client import run
 from bench.curve import Curve, Line
 from bench.growth.figure import Figure, Growth, Tell, at_most, told
 from bench.growth.history import History
-from bench.growth.running import CONNECTIONS, catch_up, connect
+from bench.growth.running import CONNECTIONS, catch_up, connect, settle
 from bench.growth.sale import ALL_WAIT, OPEN_GATE, Buyer, Sale, charges, user, users
 from bench.service import embedded, service
 from bench.steady import Due, percentile, steady
@@ -69,6 +69,8 @@ class Load:
         self._port = port
         with connect(dsn) as connection:
             History(connection).open_wallets(users(1, CHARGING + JOINING + IN_LINE))
+            catch_up(connection, lambda _: None)
+            settle(connection)
         self._open = Sale(port, "OPEN", OPEN_GATE)
         self._full = Sale(port, "FULL", {**ALL_WAIT, "max_active": INSIDE})
         for sale in (self._open, self._full):

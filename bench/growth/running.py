@@ -42,7 +42,7 @@ class Roles:
 
     def __init__(self, parent: psutil.Process | None = None) -> None:
         self._by_role: dict[str, list[psutil.Process]] = {}
-        for child in (parent or psutil.Process()).children(recursive=True):
+        for child in (parent or psutil.Process()).children():
             for role in ("api", "project", "timer", "relay"):
                 if role in child.cmdline()[1:4]:
                     self._by_role.setdefault(role, []).append(child)

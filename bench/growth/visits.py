@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from bench.growth.history import History
-from bench.growth.running import Pace, connect, pace
+from bench.growth.running import Pace, catch_up, connect, pace, settle
 from bench.growth.sale import ALL_WAIT, OPEN_GATE, Sale, buyer, charges, payments, user, users
 
 SECONDS, SHORT_SECONDS = 3.0, 1.0
@@ -22,6 +22,8 @@ def paces(dsn: str, port: int, *, short: bool) -> Mapping[str, Pace]:
 
     with connect(dsn) as connection:
         History(connection).open_wallets(users(1, count), charges=1)
+        catch_up(connection, lambda _: None)
+        settle(connection)
     sale = Sale(port, "VISITS", ALL_WAIT)
     for day in range(1 + count // SEATS):
         sale.schedule(day, SEATS if day else 50)
