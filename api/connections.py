@@ -4,11 +4,19 @@ import asyncio
 import resource
 from collections.abc import Collection, Hashable
 from typing import Any
-from uuid import uuid4
+from urllib.parse import unquote
 
+import httptools
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from aggregates.errors import DomainError
 from api import problems
+from api.call import Headers
+from commands.fresh_ids import fresh_id
+
+LINES_BESIDE_HEADERS = 2
+"""Of a head: the status before them, and an empty one after them."""
 
 HEAD_BYTES_MAX = 65_536
 """A request line and headers have a few hundred bytes; what has more is not ours to remember."""
@@ -23,6 +31,46 @@ FILES_MAX = 65_536
 """As many connections as one process could serve; some systems set no limit, and take none, either."""
 
 
+class Exchange(RequestResponseCycle):
+    """One request and its answer. Of an answer that is whole, head and body are written together.
+
+    uvicorn's own writes them one after the other, and looks for what may not be in each name and each value.
+    """
+
+    _start: Any = None
+    """What the answer begins with, until it is known whether the body is whole."""
+
+    async def send(self, message: Any) -> None:
+        """Write an answer that is whole, or have uvicorn write what comes in parts."""
+        if self.response_started:
+            await super().send(message)
+        elif message["type"] == "http.response.start":
+            self._start = message
+        elif message.get("more_body", False) or self.scope["method"] == "HEAD":
+            await super().send(self._start)
+            await super().send(message)
+        else:
+            await self._answer(self._start["status"], self._start["headers"], message["body"])
+
+    async def send_500_response(self) -> None:
+        """What fails outside of an endpoint is told like all else."""
+        self.keep_alive = False
+        await self._answer(*_refusal(problems.InternalError(str(fresh_id()))))
+
+    async def _answer(self, status: int, headers: Headers, body: bytes) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        head = _head(status, (*self.default_headers, *headers), keep_alive=self.keep_alive)
+        self.response_started = self.response_complete = True
+        self.transport.writelines((head, body))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's own protocol, but that would gather a request line and headers without end.
 
@@ -34,10 +82,6 @@ class BoundedHttp(HttpToolsProtocol):
     _requests = 0
     """How many have begun."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.access_log = False  # whatever handlers there are: it would tell what stands behind `?token=`
-
     def on_message_begin(self) -> None:
         """A request begins."""
         self._head_bytes = 0
@@ -45,9 +89,40 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its head is complete; bodies are bounded where they are read."""
+        """Its head is complete: answer it, after those before it. Bodies are bounded where they are read."""
         self._head_bytes = None
-        super().on_headers_complete()
+        app: Any = self.app
+        earlier = self._latest
+        self.cycle = self._exchange()
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
+
+    def _exchange(self) -> Exchange:
+        parser: Any = self.parser
+        scope, version = self.scope, parser.get_http_version()
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = target.path
+        scope["query_string"] = target.query or b""
+        return Exchange(
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            access_log=False,  # whatever handlers there are: it would tell what stands behind `?token=`
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
 
     def data_received(self, data: bytes) -> None:
         """Go on reading, or refuse a head that is too large and close the connection."""
@@ -97,12 +172,33 @@ class BoundedHttp(HttpToolsProtocol):
             cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        body = problems.encoded(problems.BadRequest(msg), "/")
-        head = (
-            b"content-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\nconnection: close\r\n\r\n"
-        ) % (problems.PROBLEM_TYPE, len(body), str(uuid4()).encode())
-        self.transport.write(STATUS_LINE[problems.STATUS["BAD_REQUEST"]] + head + body)
+        status, headers, body = _refusal(problems.BadRequest(msg))
+        self.transport.writelines((_head(status, headers, keep_alive=False), body))
         self.transport.close()
+
+
+def _head(status: int, headers: Headers, *, keep_alive: bool) -> bytes:
+    """What stands before the body. Raises ValueError for a header that would be more than one."""
+    if not keep_alive:
+        headers = (*headers, CLOSE_HEADER)
+    pieces = [STATUS_LINE[status]]
+    for name, value in headers:
+        pieces.extend((name, b": ", value, b"\r\n"))
+    head = b"".join((*pieces, b"\r\n"))
+    if head.count(b"\n") != len(headers) + LINES_BESIDE_HEADERS:
+        raise ValueError("a header would be more than one")
+    return head
+
+
+def _refusal(error: DomainError) -> tuple[int, Headers, bytes]:
+    """Refuse what no endpoint has come to see."""
+    body = problems.encoded(error, "/")
+    headers = (
+        (b"content-type", problems.PROBLEM_TYPE),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", str(error.members.get("request_id", fresh_id())).encode()),
+    )
+    return problems.STATUS[error.code], headers, body
 
 
 async def cut_off_who_stalls(connections: Collection[Any], within_s: float = REQUEST_S) -> None:

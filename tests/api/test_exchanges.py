@@ -1,0 +1,128 @@
+"""Answers as they are written: whole or in parts, and never more headers than were meant."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.connections import BoundedHttp
+from tests.asynchronous import WITHIN_S
+
+NEXT: Final = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+LAST: Final = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+PARTS: Final = (b"a", b"", b"bc" * 1_000, b"d")
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+async def whole(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer with head and body."""
+    await begin(send, [(b"content-length", b"5"), (b"x-more", b"yes")])
+    await send({"type": "http.response.body", "body": b"whole"})
+
+
+async def in_parts(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer with a body whose length nobody knows before."""
+    await begin(send, [])
+    for part in PARTS:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def fails(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Fail before the answer."""
+    raise ZeroDivisionError("an inner secret")
+
+
+async def fails_in_the_middle(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Fail where the answer has begun, and none of it is written yet."""
+    await begin(send, [(b"content-length", b"5")])
+    raise ZeroDivisionError("an inner secret")
+
+
+async def two_in_one(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer with a header that a client has had a say in."""
+    await begin(send, [(b"content-length", b"0"), (b"x-said", b"a\r\nx-evil: yes")])
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def begin(send: Send, headers: Headers) -> None:
+    """Begin an answer."""
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def said(app: ASGIApp, *requests: bytes) -> bytes:
+    """Serve the application, send these requests, and return what comes until the connection is closed."""
+
+    async def serve(listener: socket.socket) -> bytes:
+        server = uvicorn.Server(
+            uvicorn.Config(app, http=BoundedHttp, lifespan="off", log_config=None, server_header=False)
+        )
+        serving = asyncio.create_task(server.serve([listener]))
+        address = listener.getsockname()
+        answered = await asyncio.to_thread(_ask, address, b"".join(requests))
+        server.should_exit = True
+        await serving
+        return answered
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return asyncio.run(serve(listener))
+
+
+def _ask(address: Any, request: bytes) -> bytes:
+    with socket.create_connection(address, timeout=WITHIN_S) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answers:
+            return answers.read()
+
+
+def parsed(answer: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    """The first line, the headers, and the body."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    assert len(dict(headers)) == len(headers)
+    return first, dict(headers), body
+
+
+def test_an_answer_that_is_whole_is_what_was_said_with_a_date() -> None:
+    first, headers, body = parsed(said(whole, LAST))
+    assert first == b"HTTP/1.1 200 OK"
+    assert set(headers) == {b"date", b"content-length", b"x-more", b"connection"}
+    assert (headers[b"x-more"], headers[b"connection"], body) == (b"yes", b"close", b"whole")
+
+
+def test_answers_follow_each_other_on_one_connection() -> None:
+    answered = said(whole, NEXT, NEXT, LAST)
+    assert answered.count(b"HTTP/1.1 200 OK\r\n") == answered.count(b"\r\n\r\nwhole") == 3
+    assert answered.count(b"connection: close") == 1
+
+
+def test_an_answer_in_parts_is_sent_in_chunks() -> None:
+    _, headers, body = parsed(said(in_parts, LAST))
+    assert headers[b"transfer-encoding"] == b"chunked"
+    assert body == b"1\r\na\r\n" + b"7d0\r\n" + b"bc" * 1_000 + b"\r\n1\r\nd\r\n0\r\n\r\n"
+
+
+def test_to_head_no_body_is_answered() -> None:
+    first, headers, body = parsed(said(whole, LAST.replace(b"GET", b"HEAD")))
+    assert (first, headers[b"content-length"], body) == (b"HTTP/1.1 200 OK", b"5", b"")
+
+
+@pytest.mark.parametrize("app", [fails, fails_in_the_middle, two_in_one])
+def test_what_fails_outside_of_an_endpoint_is_a_problem_that_tells_nothing(app: ASGIApp) -> None:
+    answered = said(app, NEXT)
+    first, headers, body = parsed(answered)
+    problem = msgspec.json.decode(body)
+    assert first == b"HTTP/1.1 500 Internal Server Error"
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert (headers[b"connection"], int(headers[b"content-length"])) == (b"close", len(body))
+    assert problem["code"] == "INTERNAL_ERROR"
+    assert problem["request_id"] == headers[b"x-request-id"].decode()
+    assert b"secret" not in answered
+    assert b"evil" not in answered
