@@ -1,95 +1,177 @@
-"""Measures every operation of a sale against the ceiling, and prints one table.
+"""Measures every operation of a sale at the product, at a plain service and at the ceiling of HTTP.
 
-`python -m bench` takes about two minutes; with `--smoke` it takes seconds and shows only that it works.
+`python -m bench` takes some minutes and prints one table; `--smoke` takes one, to see that it works.
 """
 
 import argparse
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from rich.console import Console
-from rich.table import Table
 
-from bench import operations
+from bench import results
 from bench.client import Result
-from bench.operations import Measured, Sale
-from bench.service import embedded, listening_socket, service, wait_until_ready
+from bench.machine import machine
+from bench.measured import Measured, measure_ceiling
+from bench.operations import OPERATIONS, Operation
+from bench.results import Round, Row, figures
+from bench.sale import Crowd, Sale
+from bench.service import TICKETING, bare, embedded, plain, service
+from bench.table import table, table_over_kafka
 from bench.topic import over_kafka
+
+SETTLED_WITHIN_S: Final = 60
+
+WIDTH: Final = 160
+"""Of the tables, where there is no terminal to say it."""
+
+
+class Plan(NamedTuple):
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    """Of each measurement; fewer where those who take part are through earlier."""
+    connections: int
+    crowd: Crowd
+    """At the product."""
+    plain_crowd: Crowd
+
+
+FULL: Final = Plan(3, 2.5, 128, Crowd(20_000, 10_000, 5_000), Crowd(6_000, 3_500, 2_000))
+SMOKE: Final = Plan(1, 0.4, 64, Crowd(1_500, 1_000, 1_500), Crowd(600, 400, 600))
 
 
 def main() -> int:
-    """Run the benchmarks. Exits 1 if any answer was not what it should be."""
+    """Run the benchmarks. Exits 1 if an answer was not what it should be, or the audit finds a breach."""
+    options = _options()
+    console = Console(stderr=True, highlight=False)
+    plan = SMOKE if options.smoke else FULL
+    plan = plan._replace(rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
+    with ExitStack() as stack:
+        dsn, told = stack.enter_context(over_kafka() if options.kafka else embedded())
+        port = stack.enter_context(service(dsn, told=told))
+        plain_port = None if options.kafka else stack.enter_context(plain(dsn))
+        rows = Run(plan, console, port, plain_port).rows()
+        _settle(port)
+        events = _audited(dsn, told)
+        here = machine(dsn)
+    _show(rows, events, here, over_kafka=options.kafka)
+    return 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="briefly, to see that they work")
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each operation at most (8)")
-    parser.add_argument("--users", type=int, default=20_000, help="who go through the sale (20000)")
-    parser.add_argument("--connections", type=int, default=128, help="at once (128)")
-    parser.add_argument("--api-processes", type=int, default=1, help="of the service (1)")
-    parser.add_argument("--kafka", action="store_true", help="have Kafka between log and read models")
-    options = parser.parse_args()
-    if options.smoke:
-        options.seconds, options.users, options.connections = 1.0, 400, 32
-    console = Console(stderr=True)
-    with bare_route() as port:
-        console.print("Measuring the ceiling …")
-        limits = operations.ceiling(port, options.connections, options.seconds)
-    rows: list[Measured] = []
-    store = over_kafka if options.kafka else embedded
-    with (
-        store() as (dsn, told),
-        service(dsn, api_processes=options.api_processes, told=told) as port,
-    ):
-        for row in Sale(port, options.users, options.connections, options.seconds).operations():
-            console.print(f"{row.operation}: {row.result.rate:,.0f}/s")
-            rows.append(row)
-    Console(width=120).print(table(rows, limits))
-    return report_unexpected(rows)
+    parser.add_argument("--smoke", action="store_true", help="briefly, to see that it works")
+    parser.add_argument("--seconds", type=float, help=f"of each measurement ({FULL.seconds})")
+    parser.add_argument("--rounds", type=int, help=f"of which medians are taken ({FULL.rounds})")
+    parser.add_argument("--kafka", action="store_true", help="the product alone, with Kafka in between")
+    return parser.parse_args()
 
 
-@contextmanager
-def bare_route() -> Iterator[int]:
-    """Serve the ceiling's route in a process of its own, and yield its port."""
-    with listening_socket() as listener:
-        fd = listener.fileno()
-        process = subprocess.Popen([sys.executable, "-m", "bench.ceiling", str(fd)], pass_fds=[fd])
-        port = listener.getsockname()[1]
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}/constant")
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
+class Run:
+    """All rounds. Within one, each operation is measured at all contestants before the next operation."""
+
+    def __init__(self, plan: Plan, console: Console, port: int, plain_port: int | None) -> None:
+        self._plan = plan
+        self._console = console
+        self._port = port
+        self._plain_port = plain_port
+
+    def rows(self) -> Sequence[Row]:
+        """Measure, and sum it up."""
+        rounds: defaultdict[Operation, list[Round]] = defaultdict(list)
+        remarks: dict[Operation, str] = {}
+        for number in range(1, self._plan.rounds + 1):
+            for operation, measured, remark in self._round(number):
+                rounds[operation].append(measured)
+                remarks[operation] = remark
+        return [results.row(operation, rounds[operation], remarks[operation]) for operation in OPERATIONS]
+
+    def _round(self, number: int) -> Iterator[tuple[Operation, Round, str]]:
+        self._tell(f"Round {number} of {self._plan.rounds}: putting concerts on sale …")
+        product = self._sale(self._port, self._plan.crowd, number)
+        beside = self._plain_port and self._sale(self._plain_port, self._plan.plain_crowd, number)
+        for operation in OPERATIONS:
+            _settle(self._port)
+            measured = product.measures[operation.name]()
+            _settle(self._port)
+            measured_beside = beside.measures[operation.name]() if beside else None
+            ceiling = self._ceiling(measured) if beside else None
+            self._tell_rates(operation, measured, measured_beside, ceiling)
+            at_plain = measured_beside and figures(measured_beside.result)
+            yield (
+                operation,
+                Round(figures(measured.result), ceiling and figures(ceiling), at_plain),
+                measured.remark,
+            )
+
+    def _sale(self, port: int, crowd: Crowd, number: int) -> Sale:
+        plan = self._plan
+        sale = Sale(port, crowd, number, connections=plan.connections, seconds=plan.seconds)
+        sale.prepare()
+        return sale
+
+    def _ceiling(self, measured: Measured) -> Result:
+        return measure_ceiling(
+            bare, measured.likes, connections=self._plan.connections, seconds=self._plan.seconds
+        )
+
+    def _tell_rates(
+        self, operation: Operation, product: Measured, beside: Measured | None, ceiling: Result | None
+    ) -> None:
+        rates = [f"{product.result.rate:,.0f}/s {product.remark}".strip()]
+        if beside is not None:
+            rates.append(f"plain {beside.result.rate:,.0f}/s {beside.remark}".strip())
+        if ceiling is not None:
+            rates.append(f"ceiling {ceiling.rate:,.0f}/s")
+        self._tell(f"  {operation.shown}: {', '.join(rates)}")
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text)
 
 
-def table(rows: list[Measured], limits: dict[str, Result]) -> Table:
-    """Show each operation beside the ceiling of its method."""
-    shown = Table(
-        "operation", "requests/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "x ceiling", "client CPU"
+def _settle(port: int) -> None:
+    """Wait until the read models have caught up: no operation pays for the one before it."""
+    deadline = time.monotonic() + SETTLED_WITHIN_S
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            ready = msgspec.json.decode(answer.read())
+        reached = min(ready["read_models"].values(), default=0)
+        if reached >= ready["position"] and not any(one["events"] for one in ready["behind"].values()):
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError("the read models did not catch up")
+        time.sleep(0.02)
+
+
+def _audited(dsn: str, told: Mapping[str, str]) -> int:
+    """Audit the log, and return how many events it has. Raises where it is not clean."""
+    environment = {**os.environ, "DATABASE_URL": dsn, **told}
+    audit = subprocess.run(
+        [TICKETING, "audit", "--json"], env=environment, stdout=subprocess.PIPE, check=True
     )
-    for method, limit in limits.items():
-        shown.add_row(f"ceiling, {method}", *_figures(limit, limit))
-    for row in rows:
-        shown.add_row(row.operation, *_figures(row.result, limits[row.method]))
-    return shown
+    return int(msgspec.json.decode(audit.stdout)["events"])
 
 
-def _figures(result: Result, limit: Result) -> list[str]:
-    percentiles = [f"{result.percentile(percent):.1f}" for percent in (50, 95, 99, 100)]
-    ratio = result.rate / limit.rate
-    return [f"{result.rate:,.0f}", *percentiles, f"{ratio:.2f}", f"{result.client_cpu:.0%}"]
-
-
-def report_unexpected(rows: list[Measured]) -> int:
-    """Say which answers were not what they should be; a figure made of refusals is worth nothing."""
-    failed = 0
-    for row in rows:
-        others = {status: n for status, n in row.result.statuses.items() if status != row.expected}
-        if others or not row.result.answers:
-            print(f"{row.operation}: expected {row.expected}, got {others or 'no answer'}", file=sys.stderr)
-            failed = 1
-    return failed
+def _show(rows: Sequence[Row], events: int, here: Mapping[str, Any], *, over_kafka: bool) -> None:
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console.print(table_over_kafka(rows, results.last_rates()) if over_kafka else table(rows))
+    for remark in (f"{row.operation.shown}: {row.remark}" for row in rows if row.remark):
+        console.print(remark)
+    console.print(f"The audit of the product's {events:,} events is clean.")
+    console.print(", ".join(f"{name} {value}" for name, value in here.items()))
+    name = results.LAST_OVER_KAFKA if over_kafka else results.LAST
+    kept = results.keep(results.document(rows, results.last_growth(), here), name)
+    console.print(f"Kept in {kept.relative_to(results.FOLDER.parents[1])}.")
 
 
 if __name__ == "__main__":

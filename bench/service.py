@@ -13,6 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
 from infrastructure import schema
 from infrastructure.embedded_postgres import EmbeddedPostgres
 
@@ -61,6 +65,39 @@ def service(
         yield port
 
 
+@contextmanager
+def plain(dsn: str) -> Iterator[int]:
+    """Run the plain service on a database of its own, of the same server; yield the port."""
+    told = {"TICKETING_ADMIN_KEY": ADMIN_KEY, "TICKETING_TOKEN_SECRET": secrets.token_hex(32)}
+    with _database_beside(dsn) as its_dsn, listening_socket() as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        environment = _environment(its_dsn, told)
+        command = [sys.executable, "-m", "bench.plain", str(fd)]
+        with _running(command, environment, [fd]):
+            wait_until_ready(f"http://127.0.0.1:{port}/openapi.json")
+            yield port
+
+
+@contextmanager
+def _database_beside(dsn: str) -> Iterator[str]:
+    name = f"{conninfo_to_dict(dsn)['dbname']}_plain"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        yield make_conninfo(dsn, dbname=name)
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@contextmanager
+def bare(*routes: str) -> Iterator[int]:
+    """Serve constants as `bench.ceiling` has it; yield the port."""
+    with listening_socket() as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        command = [sys.executable, "-m", "bench.ceiling", str(fd), *routes, "GET:/ready:200:0"]
+        with _running(command, os.environ, [fd]):
+            wait_until_ready(f"http://127.0.0.1:{port}/ready")
+            yield port
+
+
 def migrate(dsn: str, told: Mapping[str, str]) -> None:
     """Bring the schema up to date as `ticketing migrate` does."""
     subprocess.run([TICKETING, "migrate"], env=_environment(dsn, told), check=True, stdout=subprocess.DEVNULL)
@@ -73,7 +110,7 @@ def processes(
     """Run these commands of `ticketing`, each in a process, and stop them in the end."""
     with ExitStack() as stack:
         yield [
-            stack.enter_context(_process(command, _environment(dsn, told), descriptors))
+            stack.enter_context(_running([TICKETING, *command], _environment(dsn, told), descriptors))
             for command in commands
         ]
 
@@ -105,10 +142,10 @@ def wait_until_ready(url: str) -> None:
 
 
 @contextmanager
-def _process(
+def _running(
     command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([TICKETING, *command], env=environment, pass_fds=descriptors)
+    process = subprocess.Popen(command, env=environment, pass_fds=descriptors)
     try:
         yield process
     finally:
