@@ -13,7 +13,7 @@ import msgspec
 from bench import calls, visits
 from bench.calls import HALL_DAYS, HALL_SEATS, PRICE, STADIUM_SEATS, Buyer
 from bench.client import run, run_flows
-from bench.measured import WARM_S, Like, Measured, measured
+from bench.measured import WARM_SHARE, Like, Measured, measured
 from bench.races import RACES, Races
 from bench.service import ADMIN_KEY
 
@@ -160,7 +160,7 @@ class Sale:
     def _visit(self) -> Measured:
         coming = visits.Visits(self._tour, self._users[: self._crowd.visitors])
         flows = [coming.follow() for _ in range(self._connections)]
-        result = run_flows(self._port, flows, seconds=self._seconds, warm_s=visits.WARM_S)
+        result = run_flows(self._port, flows, seconds=self._seconds, warm_s=self._seconds * visits.WARM_SHARE)
         return Measured(result, coming.likes(), coming.remark())
 
     def _post(self, asked: Sequence[bytes], *, keep_bodies: bool = False) -> Measured:
@@ -171,7 +171,7 @@ class Sale:
             connections=self._connections,
             seconds=self._seconds,
             keep_bodies=keep_bodies,
-            warm_s=WARM_S,
+            warm_s=self._seconds * WARM_SHARE,
         )
         return measured(result, asked[0], 201)
 
@@ -185,7 +185,7 @@ class Sale:
             itertools.cycle(asked),
             connections=self._connections,
             seconds=self._seconds,
-            warm_s=WARM_S,
+            warm_s=self._seconds * WARM_SHARE,
         )
         return measured(result, asked[0], expected)
 

@@ -22,8 +22,8 @@ WAITING: Final = 4
 So it is never idle, and asks once where others would ask ten times: the calls of a visit are in proportion.
 """
 
-WARM_S: Final = 1.0
-"""Until all connections have so many who wait."""
+WARM_SHARE: Final = 0.4
+"""Of its time comes on top of the measurement: until all connections have so many who wait."""
 
 CONCERT_SEATS: Final = HALL_DAYS * HALL_SEATS
 """Visitors come to one concert after another, one for each seat."""
