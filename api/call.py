@@ -234,13 +234,14 @@ class Call(Generic[Body, Query]):
         render: Callable[[Any], Rendered],
         *,
         caller: object,
-        complete: Callable[[View], Awaitable[Completed[View]]] | None = None,
+        complete: Callable[[View, Any], Awaitable[Completed[View]]] | None = None,
         view_type: type[View] | None = None,
     ) -> Reply:
         """Run a command and answer with what `render` makes of its result.
 
         With an Idempotency-Key the answer is recorded as rendered (rule I1). What must not be stored, a
-        signed token or a name, `complete` puts in anew, each time.
+        signed token or a name, `complete` puts in anew, each time: into the view, knowing the command's
+        result, None where a recorded answer is repeated.
         """
         keyed = self._keyed(caller, render)
         answer = await self.services.bus.execute(command, causation_id=self.causation_id, keyed=keyed)
@@ -260,7 +261,7 @@ class Call(Generic[Body, Query]):
         headers: Headers = ()
         if complete is not None:
             try:
-                view, headers = await complete(view)
+                view, headers = await complete(view, outcome)
             except StoreUnavailable:  # it was recorded: nobody may be told that nothing was
                 raise StoreUnavailable("UNKNOWN", repeatable=keyed is not None) from None
         return Reply(status, b"" if view is None else msgspec.json.encode(view), answer.position, headers)

@@ -30,7 +30,7 @@ async def join(call: Call[JoinRequest, None]) -> Reply:
     def rendered(standing: Standing) -> Rendered:
         return Rendered(201 if standing.created else 200, _view_of_standing(standing, line))
 
-    async def signed(view: TokenView) -> Completed[TokenView]:
+    async def signed(view: TokenView, _: Standing | None) -> Completed[TokenView]:
         signer = call.services.signer
         issued_at = view.issued_at.timestamp()
         token_id = TokenId(view.token_id)

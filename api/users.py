@@ -17,8 +17,11 @@ async def register(call: Call[NewUser, None]) -> Reply:
     """Open a wallet for a user; the same user again is answered as they are."""
     user_id = UserId(call.body.user_id or uuid4())
 
-    async def with_name(view: UserView) -> Completed[UserView]:
-        name = await call.services.read_models.read(profiles.name_of, user_id=view.user_id)
+    async def with_name(view: UserView, opened: WalletOpen | None) -> Completed[UserView]:
+        if opened is not None and opened.created:
+            name = call.body.name  # as it has just been written
+        else:
+            name = await call.services.read_models.read(profiles.name_of, user_id=view.user_id)
         return Completed(msgspec.structs.replace(view, name=name))
 
     return await call.execute(
