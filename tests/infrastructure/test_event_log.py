@@ -179,10 +179,10 @@ async def test_no_statement_reads_the_whole_log_also_where_it_was_never_analysed
     append = await event_log.begin(Wanted([]), soon())
     connection_of_log = event_log._connection
     assert connection_of_log is not None
-    one = [WALLET.id], [1]
+    ids, versions = [uuid4() for _ in range(200)], [0] * 200
     for statement, parameters in (
-        (NEWER_EVENTS, [*one, ["shape"]]),
-        (FIND_EVENTS, one),
+        (NEWER_EVENTS, [ids, versions, ["shape"]]),
+        (FIND_EVENTS, [ids, versions]),
         (TAKE_SNAPSHOT, ["shape", b"{}", WALLET.id, 1]),
         (APPENDED_SINCE, [1, 100]),
         (CLOCK, [1]),
