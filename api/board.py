@@ -39,8 +39,8 @@ from infrastructure.tokens import Claims
 from projections import concerts, queue, seat_map
 from projections.checkpoints import places
 from projections.concerts import ConcertFound
-from projections.queue import TokenFound
-from projections.reading import lock_versions, position_of
+from projections.queue import TokenFound, TokenStands
+from projections.reading import LOOKED_UP_BY_KEYS, lock_versions, position_of
 from projections.registry import PROJECTIONS
 from projections.seat_map import PerformanceFound
 
@@ -61,8 +61,8 @@ CLOCK_AND_END: LiteralString = """
            (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events)
 """
 
-CHANGED_TOKENS_MAX = 5_000
-"""Read at once; a refresh that finds more goes on where it stopped."""
+CHANGES_FOLLOWED = timedelta(seconds=queue.CHANGES_KEPT_S / 3)
+"""A board that was not refreshed for so long, since its process was stopped, begins anew."""
 
 ADMISSIONS_WINDOW = timedelta(seconds=60)
 ADMISSIONS_EVERY_S = 2.0
@@ -70,6 +70,8 @@ ADMISSIONS_EVERY_S = 2.0
 
 SEAT_MAPS_BYTES_MAX = 64 * 1024 * 1024
 """Rendered maps kept, those asked for last: an arena's has 1.5 MB."""
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -176,13 +178,15 @@ class Board:
         self._lines: dict[ConcertCode, Line] = {}
         self._concerts: dict[ConcertCode, ConcertFound] = {}
         self._performances: dict[ConcertCode, dict[PerformanceName, PerformanceFound]] = {}
-        self._active: dict[TokenId, TokenFound] = {}
+        self._active: dict[TokenId, TokenStands] = {}
         self._seat_maps: OrderedDict[tuple[ConcertCode, PerformanceName], RenderedMap] = OrderedDict()
         self._seat_maps_bytes = 0
         self._rendering: dict[tuple[ConcertCode, PerformanceName], asyncio.Lock] = {}
         self._refreshed = asyncio.Event()
         self._clock_offset = datetime.now(UTC) - _monotonic()
         self._admissions_at = 0.0
+        self._read_at = BEGINNING
+        """When the last refresh began, by the database's clock."""
 
     async def run(self) -> None:
         """Refresh for ever; a lost connection is made anew, and nothing of before believed on it.
@@ -366,7 +370,7 @@ class Board:
             autocommit=True,
             connect_timeout=int(REFRESH_TIMEOUT_S),
             application_name="ticketing-board",
-            options="-c timezone=UTC",
+            options=f"-c timezone=UTC {LOOKED_UP_BY_KEYS}",
         )
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
@@ -382,12 +386,13 @@ class Board:
         changes: list[Show] = []
         async with connection.transaction():
             await lock_versions(connection)
-            log_end = await self._read_clock_and_end(connection)
+            now, log_end = await self._read_clock_and_end(connection)
             found = await places(connection, PROJECTIONS)
             reached = {name: place.positions for name, place in found.items()}
             amended = {name: place.amended for name, place in found.items()}
             is_earlier = any(found[name].position < position for name, position in self.positions.items())
-            if is_earlier or amended != self._amended:
+            is_late = now - self._read_at > CHANGES_FOLLOWED
+            if is_earlier or is_late or amended != self._amended:
                 self._amended = amended
                 self._start_over()
             if reached["concerts"] != self._reached.get("concerts"):
@@ -396,13 +401,14 @@ class Board:
                 changes.append(await self._read_performances(connection))
             if reached[self.QUEUE] != self._reached.get(self.QUEUE):
                 changes.append(await self._read_lines(connection))
-            if (now := asyncio.get_running_loop().time()) >= self._admissions_at:
-                self._admissions_at = now + ADMISSIONS_EVERY_S
+            if (looked_at := asyncio.get_running_loop().time()) >= self._admissions_at:
+                self._admissions_at = looked_at + ADMISSIONS_EVERY_S
                 changes.append(await self._read_admissions(connection))
         for show in changes:
             show()
         self.positions = {name: place.position for name, place in found.items()}
         self._reached = reached
+        self._read_at = now
         self._log_end = log_end
         self._refreshes += 1
         self.refreshed_at = asyncio.get_running_loop().time()
@@ -410,7 +416,10 @@ class Board:
         self._refreshed = asyncio.Event()
 
     def _start_over(self) -> None:
-        """Forget everything: rows were changed behind the positions, or these are earlier (a restore)."""
+        """Forget everything: rows were changed behind the positions, or these are earlier (a restore).
+
+        Or what has changed meanwhile is no longer kept.
+        """
         self.positions = dict.fromkeys(self.positions, 0)
         self._reached = {}
         self.refreshed_at = -math.inf
@@ -418,14 +427,14 @@ class Board:
             known.clear()
         self._seat_maps_bytes = 0
 
-    async def _read_clock_and_end(self, connection: AsyncConnection[Any]) -> int:
+    async def _read_clock_and_end(self, connection: AsyncConnection[Any]) -> tuple[datetime, int]:
         """Read the database's clock, and where the log ends. Raises LogReplaced."""
         cursor = await connection.execute(CLOCK_AND_END)
         ((now, epoch, log_end),) = await cursor.fetchall()
         if epoch != self._epochs.current:
             raise LogReplaced
         self._clock_offset = now - _monotonic()
-        return int(log_end)
+        return now, log_end
 
     async def _read_concerts(self, connection: AsyncConnection[Any]) -> Show:
         found = await concerts.changed_since(connection, self.positions["concerts"])
@@ -473,13 +482,7 @@ class Board:
         return show
 
     async def _read_tokens(self, connection: AsyncConnection[Any], since: int) -> Show:
-        changed: list[TokenFound] = []
-        while True:
-            found = await queue.tokens_changed_since(connection, since, limit=CHANGED_TOKENS_MAX)
-            changed += found.value
-            if len(found.value) < CHANGED_TOKENS_MAX:
-                break
-            since = changed[-1].changed_position
+        changed = (await queue.tokens_changed_since(connection, since)).value
 
         def show() -> None:
             for token in changed:
@@ -487,7 +490,7 @@ class Board:
 
         return show
 
-    def _note(self, token: TokenFound) -> None:
+    def _note(self, token: TokenStands) -> None:
         if token.status is TokenStatus.ACTIVE:
             self._active[token.token_id] = token
             return

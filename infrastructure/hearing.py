@@ -54,7 +54,8 @@ WRITE: LiteralString = """
     WITH written AS (
         INSERT INTO ticketing.heard (token_id, last_heard_at)
         SELECT token_id, clock_timestamp()
-        FROM unnest(%(token_ids)s::uuid[]) AS token_id
+        FROM unnest(%(token_ids)b::uuid[]) AS token_id
+        ORDER BY token_id
         ON CONFLICT (token_id) DO UPDATE SET last_heard_at = excluded.last_heard_at
     )
     INSERT INTO ticketing.hearing AS mine (process_id, since, beat_at)
@@ -175,7 +176,7 @@ class Hearing:
             cursor = await connection.execute(
                 WRITE,
                 {
-                    "token_ids": sorted(heard),
+                    "token_ids": list(heard),
                     "process_id": self._process_id,
                     "beat_at": beat_at,
                     "late_after_s": LATE_AFTER_S,

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from commands.errors import StoreUnavailable
+from projections.reading import LOOKED_UP_BY_KEYS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class ReadModels:
             kwargs={
                 "autocommit": True,
                 "application_name": "ticketing-read",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC {LOOKED_UP_BY_KEYS}",
             },
             min_size=CONNECTIONS_MIN,
             max_size=CONNECTIONS_MAX,

@@ -56,8 +56,7 @@ CREATE TABLE {schema}.tokens (
     code text NOT NULL,
     user_id uuid NOT NULL,
     active_until timestamptz NOT NULL,
-    held_until timestamptz,
-    due_at timestamptz NOT NULL GENERATED ALWAYS AS (greatest(active_until, held_until)) STORED
+    due_at timestamptz NOT NULL
 );
 CREATE INDEX tokens_due ON {schema}.tokens (due_at, token_id);
 
@@ -94,8 +93,8 @@ END_HOLDS: LiteralString = """
 """
 
 ACTIVATE: LiteralString = """
-    INSERT INTO {schema}.tokens (token_id, code, user_id, active_until, held_until)
-    SELECT token_id, code, user_id, active_until, held_until
+    INSERT INTO {schema}.tokens (token_id, code, user_id, active_until, due_at)
+    SELECT token_id, code, user_id, active_until, greatest(active_until, held_until)
     FROM json_to_recordset(%s) AS activated (
         token_id uuid, code text, user_id uuid, active_until timestamptz, held_until timestamptz
     )
@@ -103,10 +102,12 @@ ACTIVATE: LiteralString = """
 
 EXTEND_TOKENS: LiteralString = """
     UPDATE {schema}.tokens AS token
-    SET held_until = change.held_until
+    SET due_at = greatest(token.active_until, change.held_until)
     FROM json_to_recordset(%s) AS change (token_id uuid, held_until timestamptz)
     WHERE token.token_id = change.token_id
+        AND token.due_at <> greatest(token.active_until, change.held_until)
 """
+"""As a rule a hold ends before its token does, and changes nothing."""
 
 END_TOKENS: LiteralString = """
     DELETE FROM {schema}.tokens AS token
@@ -329,7 +330,7 @@ class _Batch:
 
 PROJECTION = Projection(
     "deadlines",
-    1,
+    2,
     TABLES,
     _Batch,
     {

@@ -9,7 +9,7 @@ from aggregates.event import Event, RecordedEvent
 from aggregates.stream import stream_id
 from projections.partitions import Positions, partition_of
 
-POLL_MIN_S, POLL_MAX_S = 0.025, 0.050
+POLL_MIN_S, POLL_MAX_S = 0.040, 0.050
 """How long to wait before looking again: after events came, and when none have come for a while.
 
 Short enough for read models that are never 250 ms behind; long enough for events to come in batches, which

@@ -42,6 +42,7 @@ from projections.feed import (
 )
 from projections.partitions import Positions
 from projections.projection import Projection
+from projections.reading import LOOKED_UP_BY_KEYS
 from projections.standstill import LOOK_EVERY_S, Standstill
 
 BATCH_EVENTS_MAX = 5_000
@@ -58,17 +59,7 @@ REST_MIN_S, REST_MAX_S = 0.1, 5.0
 TRIES_MAX = 3
 """An event that cannot be applied is parked after so many, with the rests of a failure in between."""
 
-SESSION_OPTIONS = " ".join(
-    f"-c {option}"
-    for option in (
-        "timezone=UTC",
-        "plan_cache_mode=force_generic_plan",
-        # Whatever the statistics say of a young table: a batch's rows are looked up by their keys.
-        "enable_seqscan=off",
-        "enable_hashjoin=off",
-        "enable_mergejoin=off",
-    )
-)
+SESSION_OPTIONS = f"-c timezone=UTC {LOOKED_UP_BY_KEYS}"
 
 log = structlog.get_logger(__name__)
 

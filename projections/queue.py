@@ -36,7 +36,7 @@ from aggregates.token import (
     TokenSeatsReleased,
     TokenStatus,
 )
-from projections.projection import Projection, Write
+from projections.projection import Projection, Write, in_schema
 from projections.reading import Found, find_all, find_one
 
 TABLES: LiteralString = """
@@ -82,12 +82,24 @@ CREATE TABLE {schema}.tokens (
     ended_at timestamptz,
     changed_position bigint NOT NULL,
     UNIQUE (code, queue_number)
-) WITH (fillfactor = 80);
-CREATE INDEX tokens_changed ON {schema}.tokens (changed_position) WHERE status <> 'WAITING';
+) WITH (fillfactor = 50);
 CREATE INDEX tokens_active ON {schema}.tokens (code, queue_number) WHERE status = 'ACTIVE';
 CREATE INDEX tokens_left_early ON {schema}.tokens (code, queue_number)
     WHERE status = 'CANCELLED' AND activated_at IS NULL;
+
+-- What each batch changed, for those who follow. With an index on their position instead, every change would
+-- enter the token anew in all indexes.
+CREATE TABLE {schema}.token_changes (
+    position bigint NOT NULL,
+    token_ids uuid[] NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+CREATE INDEX token_changes_by_position ON {schema}.token_changes (position);
+CREATE INDEX token_changes_by_age ON {schema}.token_changes (changed_at);
 """
+
+CHANGES_KEPT_S = 300
+"""Who follows looks many times a second; whoever has not for so long begins anew."""
 
 OPEN: LiteralString = """
     INSERT INTO {schema}.queues (code, completed, expired, cancelled, changed_position)
@@ -147,21 +159,29 @@ ISSUE: LiteralString = """
 """
 
 CHANGE_TOKENS: LiteralString = """
-    UPDATE {schema}.tokens AS token
-    SET status = coalesce(change.status, token.status),
-        activated_at = coalesce(change.activated_at, token.activated_at),
-        active_until = coalesce(change.active_until, token.active_until),
-        ended_at = coalesce(change.ended_at, token.ended_at),
-        reservation_id =
-            CASE WHEN change.hold_changed THEN change.reservation_id ELSE token.reservation_id END,
-        reservation_until =
-            CASE WHEN change.hold_changed THEN change.reservation_until ELSE token.reservation_until END,
-        changed_position = change.position
-    FROM json_to_recordset(%s) AS change (
-        token_id uuid, status text, activated_at timestamptz, active_until timestamptz, ended_at timestamptz,
-        hold_changed boolean, reservation_id uuid, reservation_until timestamptz, position bigint
+    WITH changed AS (
+        UPDATE {schema}.tokens AS token
+        SET status = coalesce(change.status, token.status),
+            activated_at = coalesce(change.activated_at, token.activated_at),
+            active_until = coalesce(change.active_until, token.active_until),
+            ended_at = coalesce(change.ended_at, token.ended_at),
+            reservation_id =
+                CASE WHEN change.hold_changed THEN change.reservation_id ELSE token.reservation_id END,
+            reservation_until =
+                CASE WHEN change.hold_changed THEN change.reservation_until ELSE token.reservation_until END,
+            changed_position = change.position
+        FROM json_to_recordset(%s) AS change (
+            token_id uuid, status text, activated_at timestamptz, active_until timestamptz,
+            ended_at timestamptz, hold_changed boolean, reservation_id uuid, reservation_until timestamptz,
+            position bigint
+        )
+        WHERE token.token_id = change.token_id
+        RETURNING token.token_id, change.position
     )
-    WHERE token.token_id = change.token_id
+    INSERT INTO {schema}.token_changes (position, token_ids, changed_at)
+    SELECT max(position), array_agg(token_id), clock_timestamp()
+    FROM changed
+    HAVING count(*) > 0
 """
 
 
@@ -336,7 +356,7 @@ class _Batch:
 
 PROJECTION = Projection(
     "queue",
-    1,
+    2,
     TABLES,
     _Batch,
     {
@@ -410,6 +430,18 @@ class TokenFound(msgspec.Struct, frozen=True):
         return max(self.active_until, self.reservation_until)
 
 
+class TokenStands(msgspec.Struct, frozen=True, gc=False):
+    """What those who follow know of a token that has been let in, or has left."""
+
+    token_id: TokenId
+    code: ConcertCode
+    queue_number: int
+    status: TokenStatus
+    activated_at: datetime | None
+    ends_at: datetime | None
+    """Q5: see `TokenFound.ends_at`."""
+
+
 class EarlyLeaver(msgspec.Struct, frozen=True):
     """A number beyond the head whose token has ended without being let in."""
 
@@ -476,20 +508,28 @@ IN_LINE: LiteralString = """
 """
 
 ACTIVE: LiteralString = """
-    SELECT token_id, user_id, code, queue_number, status, issued_at, activated_at, active_until,
-           reservation_id, reservation_until, ended_at, changed_position
+    SELECT token_id, code, queue_number, status, activated_at,
+           greatest(active_until, reservation_until) AS ends_at
     FROM {schema}.tokens
     WHERE status = 'ACTIVE'
     ORDER BY code, queue_number
 """
 
 CHANGED_TOKENS: LiteralString = """
-    SELECT token_id, user_id, code, queue_number, status, issued_at, activated_at, active_until,
-           reservation_id, reservation_until, ended_at, changed_position
-    FROM {schema}.tokens
-    WHERE changed_position > %(position)s AND status <> 'WAITING'
-    ORDER BY changed_position
-    LIMIT %(limit)s
+    SELECT token_id, code, queue_number, status, activated_at,
+           greatest(active_until, reservation_until) AS ends_at
+    FROM (
+        SELECT DISTINCT unnest(token_ids) AS token_id
+        FROM {schema}.token_changes
+        WHERE position > %(position)s
+    ) AS changed
+    JOIN {schema}.tokens USING (token_id)
+    WHERE status <> 'WAITING'
+"""
+
+REMOVE_CHANGES: LiteralString = """
+    DELETE FROM {schema}.token_changes
+    WHERE changed_at < statement_timestamp() - make_interval(secs => %s)
 """
 
 EARLY_LEAVERS: LiteralString = """
@@ -550,20 +590,19 @@ async def in_line(
     return await find_all(connection, PROJECTION, IN_LINE, parameters, TokenFound)
 
 
-async def active_tokens(connection: AsyncConnection[Any]) -> Found[Sequence[TokenFound]]:
+async def active_tokens(connection: AsyncConnection[Any]) -> Found[Sequence[TokenStands]]:
     """Return every active token: what a board starts from."""
-    return await find_all(connection, PROJECTION, ACTIVE, {}, TokenFound)
+    return await find_all(connection, PROJECTION, ACTIVE, {}, TokenStands)
 
 
 async def tokens_changed_since(
-    connection: AsyncConnection[Any], position: int, *, limit: int
-) -> Found[Sequence[TokenFound]]:
-    """Return tokens that were activated, changed or ended after this log position, in that order.
+    connection: AsyncConnection[Any], position: int
+) -> Found[Sequence[TokenStands]]:
+    """Return tokens that were activated, changed or ended after this log position, in no particular order.
 
-    Where there are `limit` of them there may be more, after the last one's `changed_position`.
+    Those that changed before may be among them. What changed more than CHANGES_KEPT_S ago may be missing.
     """
-    parameters = {"position": position, "limit": limit}
-    return await find_all(connection, PROJECTION, CHANGED_TOKENS, parameters, TokenFound)
+    return await find_all(connection, PROJECTION, CHANGED_TOKENS, {"position": position}, TokenStands)
 
 
 async def early_leavers(connection: AsyncConnection[Any]) -> Found[Sequence[EarlyLeaver]]:
@@ -582,3 +621,8 @@ async def admitted_within(
     """Return how many each of these concerts has let in within its last so many seconds."""
     parameters = {"codes": list(intervals_s), "intervals_s": list(intervals_s.values())}
     return await find_all(connection, PROJECTION, ADMITTED, parameters, Admitted)
+
+
+async def remove_old_changes(connection: AsyncConnection[Any]) -> None:
+    """Forget which tokens have changed, so long ago that everyone who follows has seen it."""
+    await connection.execute(in_schema(REMOVE_CHANGES, PROJECTION.schema).encode(), [CHANGES_KEPT_S])

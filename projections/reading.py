@@ -16,6 +16,21 @@ from psycopg.rows import dict_row
 from projections.partitions import partition_of
 from projections.projection import Projection, in_schema
 
+LOOKED_UP_BY_KEYS = " ".join(
+    f"-c {option}"
+    for option in (
+        "plan_cache_mode=force_generic_plan",
+        "enable_seqscan=off",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+    )
+)
+"""Options of a session whose statements find their rows by keys, whatever the statistics say of a table.
+
+Those of a young table say that it is empty, or full of tokens that wait: plans made by them scan all of it as
+long as they are kept. And plans are kept: to make one takes longer than to execute it.
+"""
+
 T = TypeVar("T")
 C = TypeVar("C")
 R = TypeVar("R", bound=msgspec.Struct)

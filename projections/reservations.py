@@ -35,7 +35,7 @@ CREATE TABLE {schema}.reservations (
     payment_id uuid,
     created_at timestamptz NOT NULL,
     cancelled_at timestamptz
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 50);
 CREATE INDEX reservations_of_user ON {schema}.reservations (user_id, position);
 """
 
@@ -124,7 +124,7 @@ def _id(recorded: RecordedEvent) -> str:
 
 PROJECTION = Projection(
     "reservations",
-    1,
+    2,
     TABLES,
     _Batch,
     {

@@ -18,7 +18,7 @@ TABLES: LiteralString = """
 CREATE TABLE {schema}.wallets (
     user_id uuid PRIMARY KEY,
     balance bigint NOT NULL
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 50);
 
 CREATE TABLE {schema}.entries (
     user_id uuid,
@@ -129,7 +129,7 @@ class _Batch:
 
 PROJECTION = Projection(
     "wallet_entries",
-    1,
+    2,
     TABLES,
     _Batch,
     {

@@ -55,16 +55,16 @@ class ReadModel(msgspec.Struct, frozen=True):
 READ_MODELS: Final[Mapping[str, ReadModel]] = {
     "concerts": ReadModel(1, concerts.Concerts, (concerts.CONCERTS,)),
     "seat_map": ReadModel(1, seat_map.SeatMap, (seat_map.PERFORMANCES, seat_map.SEATS)),
-    "queue": ReadModel(1, queue.Queue, (queue.QUEUES, queue.PERFORMANCES, queue.ADMISSIONS, queue.TOKENS)),
-    "reservations": ReadModel(1, reservations.Reservations, (reservations.RESERVATIONS,)),
+    "queue": ReadModel(2, queue.Queue, (queue.QUEUES, queue.PERFORMANCES, queue.ADMISSIONS, queue.TOKENS)),
+    "reservations": ReadModel(2, reservations.Reservations, (reservations.RESERVATIONS,)),
     "payments": ReadModel(
         1, payments.Payments, (payments.CONCERTS, payments.RESERVATIONS, payments.PAYMENTS)
     ),
     "wallet_entries": ReadModel(
-        1, wallet_entries.WalletEntries, (wallet_entries.WALLETS, wallet_entries.ENTRIES)
+        2, wallet_entries.WalletEntries, (wallet_entries.WALLETS, wallet_entries.ENTRIES)
     ),
     "deadlines": ReadModel(
-        1,
+        2,
         deadlines.Deadlines,
         (deadlines.HOLDS, deadlines.TOKENS, deadlines.SALES, deadlines.PERFORMANCES),
     ),

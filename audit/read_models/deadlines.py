@@ -39,7 +39,6 @@ class Token(msgspec.Struct, gc=False):
     code: str
     user_id: str
     active_until: datetime
-    held_until: datetime | None
     due_at: datetime
 
 
@@ -132,7 +131,7 @@ class Deadlines(Expectation):
         issued, until = self._issued.get(stored.stream), stored.payload.until
         if issued is not None:
             self._active[stored.stream] = Token(
-                issued.token_id, issued.code, issued.user_id, until, held_until=None, due_at=until
+                issued.token_id, issued.code, issued.user_id, until, due_at=until
             )
 
     def _seats_held(self, stored: Stored[TokenSeatsHeld], _position: int) -> None:
@@ -144,7 +143,6 @@ class Deadlines(Expectation):
     def _extend(self, stream: str, held_until: datetime | None) -> None:
         token = self._active.get(stream)
         if token is not None:
-            token.held_until = held_until
             token.due_at = max(token.active_until, held_until or token.active_until)
 
     def _token_ended(self, stored: Stored[OfPayment] | Stored[Nothing], _position: int) -> None:

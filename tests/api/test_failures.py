@@ -113,7 +113,7 @@ def test_who_was_recorded_is_not_told_otherwise_when_the_name_cannot_be_read(sta
     api = start()
     user_id = api.given_user()
     with ThreadPoolExecutor(CONNECTIONS_MAX) as people, psycopg.connect(api.service.dsn) as connection:
-        connection.execute("LOCK TABLE wallet_entries_v1.wallets IN ACCESS EXCLUSIVE MODE")
+        connection.execute("LOCK TABLE wallet_entries_v2.wallets IN ACCESS EXCLUSIVE MODE")
         for _ in range(CONNECTIONS_MAX):
             people.submit(api.when, "GET", f"/api/v1/users/{user_id}/wallet")
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessShareLock'"
@@ -180,9 +180,9 @@ def test_a_read_that_meets_a_defect_tells_nothing_of_the_inside(start: Start) ->
     until(lambda: api.when("GET", wallet), lambda then: then.status == 200)
     api.meets_defects = True
     with api.service.without_projector(), capture_logs() as logged:
-        execute(api, "ALTER TABLE wallet_entries_v1.wallets RENAME TO elsewhere")
+        execute(api, "ALTER TABLE wallet_entries_v2.wallets RENAME TO elsewhere")
         is_a_defect(api, api.when("GET", wallet), logged)
-        execute(api, "ALTER TABLE wallet_entries_v1.elsewhere RENAME TO wallets")
+        execute(api, "ALTER TABLE wallet_entries_v2.elsewhere RENAME TO wallets")
     api.when("GET", wallet).then(200)
 
 

@@ -18,6 +18,7 @@ from tests.audit.database import project, store
 from tests.audit.forgeries.forgery import ANN, BEN, GALA, let_in, on_sale
 from tests.audit.log_builder import SHOW_STARTS_AT
 from tests.audit.sales import a_sale_of_all_kinds
+from tests.projections.tables import OF_BATCHES
 
 TABLES = [table for read_model in READ_MODELS.values() for table in read_model.tables]
 
@@ -91,9 +92,9 @@ def test_a1_every_projection_every_table_and_every_column_is_compared(connection
         """
         SELECT table_schema, table_name, column_name
         FROM information_schema.columns
-        WHERE table_schema = ANY (%s)
+        WHERE table_schema = ANY (%s) AND table_name <> %s
         """,
-        (schemas,),
+        (schemas, OF_BATCHES),
     ).fetchall()
     compared = {
         (f"{table.projection}_v{READ_MODELS[table.projection].version}", table.name, column)
@@ -217,7 +218,7 @@ def test_a1_a_performance_that_is_over_is_compared_too(dsn: str, connection: Con
     assert differences(dsn) == []
     connection.execute("UPDATE seat_map_v1.seats SET status = 'AVAILABLE' WHERE seat_number = 7")
     connection.execute("UPDATE payments_v1.payments SET balance = balance + 1")
-    connection.execute("UPDATE reservations_v1.reservations SET payment_id = NULL WHERE status = 'CONFIRMED'")
+    connection.execute("UPDATE reservations_v2.reservations SET payment_id = NULL WHERE status = 'CONFIRMED'")
     assert {difference.read_model for difference in differences(dsn)} == {
         "seat_map.seats",
         "payments.payments",

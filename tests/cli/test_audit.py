@@ -53,9 +53,9 @@ def test_a1_a_forged_log_is_told_by_the_command(dsn: str) -> None:
         ("DELETE FROM seat_map_v1.seats WHERE seat_number = 2", "the row is missing"),
         (
             """
-            INSERT INTO wallet_entries_v1.wallets
+            INSERT INTO wallet_entries_v2.wallets
             SELECT (jsonb_populate_record(wallet, '{"user_id": "00000000-0000-4000-8000-00000000dead"}')).*
-            FROM wallet_entries_v1.wallets AS wallet
+            FROM wallet_entries_v2.wallets AS wallet
             LIMIT 1
             """,
             "the row is surplus",

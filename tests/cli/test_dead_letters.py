@@ -115,7 +115,7 @@ def test_what_was_mended_is_retried(dsn: str, charged: int) -> None:
 
 def test_what_still_fails_is_told(dsn: str, charged: int) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("ALTER TABLE wallet_entries_v1.entries ADD CHECK (amount <> 20)")
+        connection.execute("ALTER TABLE wallet_entries_v2.entries ADD CHECK (amount <> 20)")
 
     result = run(dsn, "retry")
 

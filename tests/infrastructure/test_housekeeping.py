@@ -7,6 +7,7 @@ import pytest
 
 from infrastructure import housekeeping
 from infrastructure.housekeeping import remove_heard_of_ended, remove_old_outcomes
+from projections.queue import CHANGES_KEPT_S, remove_old_changes, tokens_changed_since
 from tests.aggregates.given import ANN, BEN, token_of
 from tests.commands.steps import CAT, inside, leave, waiting
 from tests.live_sale import LiveSale, on_sale
@@ -22,6 +23,8 @@ HEARD = """
     INSERT INTO ticketing.heard (token_id, last_heard_at)
     SELECT token_id, now() - interval '2 hours' FROM unnest(%s::uuid[]) AS token_id
 """
+
+CHANGED_AGO = "UPDATE queue_v2.token_changes SET changed_at = changed_at - %s"
 
 
 def test_an_idempotency_key_is_kept_for_a_day(sale: LiveSale) -> None:
@@ -51,6 +54,18 @@ def test_a_token_that_has_ended_and_is_still_heard_from_is_not_removed_all_the_t
     sale.connection.execute("UPDATE ticketing.heard SET last_heard_at = %s + now()", [timedelta()])
     sale.project()
     assert sale.read(remove_heard_of_ended) == 0
+
+
+def test_which_tokens_have_changed_is_kept_for_as_long_as_anyone_follows(sale: LiveSale) -> None:
+    sale.done(on_sale(), inside(ANN), waiting(BEN), leave(BEN))
+    sale.project()
+    sale.connection.execute(CHANGED_AGO, [timedelta(seconds=CHANGES_KEPT_S - 30)])
+    sale.read(remove_old_changes)
+    assert len(sale.read(tokens_changed_since, 0).value) == 2
+
+    sale.connection.execute(CHANGED_AGO, [timedelta(seconds=60)])
+    sale.read(remove_old_changes)
+    assert sale.read(tokens_changed_since, 0).value == []
 
 
 def keys(sale: LiveSale) -> list[str]:

@@ -143,11 +143,11 @@ def test_an_older_schema_is_not_current(dsn: str) -> None:
 
 def test_a_schema_without_a_projections_tables_is_not_current(empty_dsn: str) -> None:
     migrate(empty_dsn)
-    execute(empty_dsn, "DROP SCHEMA deadlines_v1 CASCADE")
+    execute(empty_dsn, "DROP SCHEMA deadlines_v2 CASCADE")
     execute(empty_dsn, "DELETE FROM ticketing.projection_schemas WHERE projection = 'deadlines'")
-    with pytest.raises(SchemaNotCurrent, match=r"^the schema lacks deadlines_v1: run `ticketing migrate`$"):
+    with pytest.raises(SchemaNotCurrent, match=r"^the schema lacks deadlines_v2: run `ticketing migrate`$"):
         check(empty_dsn)
-    assert migrate(empty_dsn) == ["deadlines_v1"]
+    assert migrate(empty_dsn) == ["deadlines_v2"]
     check(empty_dsn)
 
 
@@ -165,7 +165,7 @@ def test_a_schema_without_a_projections_tables_is_not_current(empty_dsn: str) ->
         ),
         (
             "UPDATE ticketing.projection_schemas SET checksum = '' WHERE projection = 'queue'",
-            "the tables of queue_v1 were changed: they need a new version",
+            "the tables of queue_v2 were changed: they need a new version",
         ),
     ],
 )

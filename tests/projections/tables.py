@@ -23,9 +23,12 @@ INSERT = """
 TABLES = """
     SELECT table_schema, table_name
     FROM information_schema.tables
-    WHERE table_schema = ANY(%s)
+    WHERE table_schema = ANY(%s) AND table_name <> %s
     ORDER BY table_schema, table_name
 """
+
+OF_BATCHES = "token_changes"
+"""Shows how the log was cut into batches, and so is another each time."""
 
 
 def write_log(connection: psycopg.Connection[Any], events: Sequence[RecordedEvent]) -> None:
@@ -60,9 +63,9 @@ def empty(connection: psycopg.Connection[Any]) -> None:
 
 
 def of(connection: psycopg.Connection[Any], *projections: Projection[Any]) -> Sequence[tuple[str, str]]:
-    """Return schema and name of all tables of these projections."""
+    """Return schema and name of all tables of these projections that show the log."""
     schemas = [projection.schema for projection in projections]
-    return connection.execute(TABLES, [schemas]).fetchall()
+    return connection.execute(TABLES, [schemas, OF_BATCHES]).fetchall()
 
 
 def _rows(connection: psycopg.Connection[Any], schema: str, table: str) -> Rows:

@@ -44,7 +44,7 @@ from tests.projections.rebuilding import (
 WALLET = """
     SELECT position, balance
     FROM ticketing.projection_checkpoints
-    JOIN wallet_entries_v1.wallets ON user_id = %s
+    JOIN wallet_entries_v2.wallets ON user_id = %s
     WHERE projection = 'wallet_entries'
 """
 
@@ -348,10 +348,10 @@ def test_for_an_empty_log_migrate_makes_a_new_version_itself(dsn: str, later: li
 
 
 def test_several_that_are_missing_are_named_together(projected: str, connection: Connection[Any]) -> None:
-    connection.execute("DROP SCHEMA seat_map_v1, queue_v1 CASCADE")
+    connection.execute("DROP SCHEMA seat_map_v1, queue_v2 CASCADE")
     connection.execute("DELETE FROM ticketing.projection_schemas WHERE projection IN ('queue', 'seat_map')")
     line = (
-        r"^the read models seat_map v1, queue v1 have not been built: run `ticketing rebuild seat_map queue`$"
+        r"^the read models seat_map v1, queue v2 have not been built: run `ticketing rebuild seat_map queue`$"
     )
     with pytest.raises(ReadModelsNotBuilt, match=line):
         check(projected)
@@ -372,14 +372,14 @@ def test_what_somebody_still_reads_is_removed_by_the_next_rebuild(
     with psycopg.connect(dsn) as reader:
 
         def read_the_old_one() -> None:
-            reader.execute("TABLE wallet_entries_old_v1.wallets")
+            reader.execute("TABLE wallet_entries_old_v2.wallets")
 
         told = Told(remove=read_the_old_one)
         (done,) = rebuild(dsn, [wallet_entries.PROJECTION], told)
         assert done.position == wallet.position
         assert not done.removed
-        with pytest.raises(RebuildError, match=r"^wallet_entries_old_v1 cannot be removed while"):
+        with pytest.raises(RebuildError, match=r"^wallet_entries_old_v2 cannot be removed while"):
             rebuild(dsn, [wallet_entries.PROJECTION], Told())
-    assert (Step.REMOVE, "wallet_entries_old_v1") in told.steps
+    assert (Step.REMOVE, "wallet_entries_old_v2") in told.steps
     rebuilt(dsn, "wallet_entries")
     assert leftovers(connection) == []

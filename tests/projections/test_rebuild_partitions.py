@@ -31,7 +31,7 @@ CHECKPOINTS = """
     GROUP BY projection
 """
 
-BALANCE = "SELECT balance FROM wallet_entries_v1.wallets WHERE user_id = %s"
+BALANCE = "SELECT balance FROM wallet_entries_v2.wallets WHERE user_id = %s"
 
 
 def checkpoints(connection: Connection[Any]) -> dict[str, list[int]]:

@@ -177,7 +177,7 @@ def test_a_rebuild_that_is_killed_anywhere_leaves_the_one_that_is_read_alone(
     damage(connection, wallet_entries.PROJECTION)
     assert killed_while_rebuilding(dsn, Step.REMOVE)
     assert shown(connection) == whole
-    assert leftovers(connection) == ["wallet_entries_old_v1"]
+    assert leftovers(connection) == ["wallet_entries_old_v2"]
     rebuilt(dsn, "wallet_entries")
     assert leftovers(connection) == []
 

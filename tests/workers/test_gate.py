@@ -177,7 +177,7 @@ def rounds(sale: LiveSale, gate: Gate) -> None:
 
 def forget(sale: LiveSale, *numbers: int) -> None:
     """Let the read model lack these numbers."""
-    sale.connection.execute("DELETE FROM queue_v1.tokens WHERE queue_number = ANY(%s)", [list(numbers)])
+    sale.connection.execute("DELETE FROM queue_v2.tokens WHERE queue_number = ANY(%s)", [list(numbers)])
 
 
 def admitted(sale: LiveSale) -> list[int]:

@@ -20,7 +20,7 @@ def test_a_read_model_that_was_amended_is_read_anew(dsn: str) -> None:
     def change_behind_the_position() -> None:
         """As a retry does: the row's position is older than what was seen."""
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("UPDATE queue_v1.queues SET issued = 7")
+            connection.execute("UPDATE queue_v2.queues SET issued = 7")
 
     async def run() -> list[Any]:
         sales, seen = Sales(), []
