@@ -54,7 +54,8 @@ class Memory:
         for name, position in last_positions.items():
             last = decided[name]
             known[name] = Known(last.stream, last.state, last.version, position)
-            self.until = position
+        if positions:
+            self.until = positions[-1]
         while len(known) > self._states_max:
             known.popitem(last=False)
 

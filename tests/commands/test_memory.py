@@ -79,3 +79,12 @@ def test_forgetting_everything_begins_anew() -> None:
     memory = filled()
     memory.clear()
     assert (remembered(memory), memory.until) == ({}, 0)
+
+
+def test_it_moves_on_to_the_last_of_all_events_whatever_streams_they_belong_to() -> None:
+    """Two wallets are charged in turns: what comes next is after the last of all, not of the wallet named last."""
+    memory = filled()
+    ann, ben = known(ANN, 3, 0), known(BEN, 2, 0)
+    events = [charged(known(ANN, 2, 0)), charged(ben), charged(ann)]
+    memory.keep(by_name(known(ANN, 1, 1), known(BEN, 1, 2)), by_name(ann, ben), events, [6, 7, 8])
+    assert (remembered(memory), memory.until) == ({ANN: 3, BEN: 2}, 8)
