@@ -82,7 +82,7 @@ def test_forgetting_everything_begins_anew() -> None:
 
 
 def test_it_moves_on_to_the_last_of_all_events_whatever_streams_they_belong_to() -> None:
-    """Two wallets are charged in turns: what comes next is after the last of all, not of the wallet named last."""
+    """Two wallets are charged in turns; the one named first was charged last."""
     memory = filled()
     ann, ben = known(ANN, 3, 0), known(BEN, 2, 0)
     events = [charged(known(ANN, 2, 0)), charged(ben), charged(ann)]

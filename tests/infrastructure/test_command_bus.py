@@ -117,15 +117,14 @@ async def test_a_command_whose_streams_are_remembered_is_read_in_one_round_trip(
 
 
 @asynchronous
-async def test_what_a_batch_did_to_several_streams_in_turns_is_not_taken_for_somebody_else_s(
-    dsn: str,
-) -> None:
-    async with RunningBus(Meddler(dsn)) as service:
+async def test_what_a_batch_did_to_streams_in_turns_is_not_taken_for_somebody_else_s(dsn: str) -> None:
+    log = Meddler(dsn)
+    async with RunningBus(log) as service:
         await service.done(registered(ANN), registered(BEN))
-        service.log.reads = 0
+        log.reads = 0
         await service.ask(ChargeWallet(ANN, 1), ChargeWallet(BEN, 2), ChargeWallet(ANN, 3))
         await service.ask(ChargeWallet(ANN, 4), ChargeWallet(BEN, 5))
-    assert (service.conflicts, service.log.reads) == (0, 2)
+    assert (service.conflicts, log.reads) == (0, 2)
 
 
 @asynchronous
