@@ -49,8 +49,8 @@ APPEND_LOCK = 7_303_014_510
 LOCK_WAIT_MS = 2_000
 """Nobody may sit on the append lock: who has waited so long ends the backend that holds it."""
 
-NEWER_MAX = 2_000
-"""Who finds that others have appended more than this begins anew with the streams that it needs."""
+NEWER_MAX = 1_000
+"""Where others have appended more than this, it costs less to look after the streams that a batch needs."""
 
 LOCK_IDLE_MS = 500
 """But not one that did something just now: it may have waited as long, and have got the lock this moment."""
@@ -124,9 +124,10 @@ APPENDED_SINCE: LiteralString = """
     SELECT originator_id, originator_version, notification_id, topic, state, false
     FROM ticketing.ticketing_events
     WHERE notification_id > %s
+      AND (SELECT max(notification_id) FROM ticketing.ticketing_events) <= %s
     ORDER BY notification_id
-    LIMIT %s
 """
+"""All of it or, where the log goes on beyond the second position, nothing."""
 
 OUTCOMES: LiteralString = """
     SELECT outcome.caller, outcome.key, outcome.request, outcome.reply, outcome.position
@@ -351,8 +352,8 @@ class PostgresAppend:
                 clock = await execute(CLOCK, [Int8(self._log.witness_position)], binary=True)
                 if wanted.streams:
                     events = await self._select_newer(wanted.streams)
-                if wanted.remembered_until:
-                    since = [Int8(wanted.remembered_until), NEWER_MAX + 1]
+                if until := wanted.remembered_until:
+                    since = [Int8(until), Int8(until + NEWER_MAX)]
                     appended = await execute(APPENDED_SINCE, since, binary=True)
                 if wanted.keys:
                     callers, keys = zip(*wanted.keys, strict=True)
@@ -370,7 +371,8 @@ class PostgresAppend:
             if last := codec.find_form(last_state):
                 now = max(now, last.recorded_at + timedelta(microseconds=1))
             self._log.saw(position, last_state)
-        newer = await appended.fetchall() if appended else None
+        newer = await appended.fetchall() if appended else ()
+        can_be_told = until > 0 and (position or 0) <= until + NEWER_MAX
         self.reading = Reading(
             now,
             position or 0,
@@ -383,12 +385,12 @@ class PostgresAppend:
                 _hearing_since(now, *(await listening.fetchall())[0]) if listening else None,
                 {id_: at.astimezone(UTC) for id_, at in await heard.fetchall()} if heard else {},
             ),
-            None if newer is None or len(newer) > NEWER_MAX else _names(newer),
+            _names(newer) if can_be_told else None,
         )
         try:
             if events is not None:
                 self._learn(wanted.streams, await events.fetchall())
-            await self._remember(wanted.remembered, newer or ())
+            await self._remember(wanted.remembered, newer)
         except BaseException:
             await self.give_up()
             raise

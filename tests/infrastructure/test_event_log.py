@@ -184,7 +184,7 @@ async def test_no_statement_reads_the_whole_log_also_where_it_was_never_analysed
         (NEWER_EVENTS, [ids, versions, ["shape"]]),
         (FIND_EVENTS, [ids, versions]),
         (TAKE_SNAPSHOT, ["shape", b"{}", WALLET.id, 1]),
-        (APPENDED_SINCE, [1, 100]),
+        (APPENDED_SINCE, [1_000, 3_000]),
         (CLOCK, [1]),
         (LAST_POSITION, []),
     ):
