@@ -1,9 +1,12 @@
 """How a command costs with an ever longer log behind it.
 
-The log grows by wallets that were charged once, and the commands are for users from all over it: the longer
-it is, the less of what they need is in any cache.
+The log grows by wallets that were charged once. The commands are for as many users each time, from all over
+the log: first each of them charges for the first time that this service knows of, then again and again, then
+all of them join.
 """
 
+from collections.abc import Iterator
+from itertools import count, cycle, islice
 from random import Random
 from typing import Any, NamedTuple
 
@@ -23,14 +26,14 @@ EVENTS_PER_WALLET = 2
 WALLETS_AT_ONCE = 50_000
 """Between two looks at how far the read models have come."""
 
-CHARGED_MAX = 100_000
-JOINS = 4_000
-"""In one round, at a concert of its own; there are wallets of so many in the short log."""
+USERS = 4_800
+"""Who act: nearly all that the short log has."""
 
 
 class Behind(NamedTuple):
     """What was found with so many events in the log."""
 
+    first_charge: Pace
     charge: Pace
     issue: Pace
     memory_mib: float
@@ -49,7 +52,11 @@ def measure(tell: Tell, *, short: bool) -> Growth:
             tell(f"measuring with {size:,} events")
             found.append(_measure(port, size, wallets, seconds))
     memory = told(f"API process with {sizes[-1]:,} events", found[-1].memory_mib, "MiB")
-    paces = {"charge": [one.charge for one in found], "issue": [one.issue for one in found]}
+    paces = {
+        "first charge": [one.first_charge for one in found],
+        "charge": [one.charge for one in found],
+        "issue": [one.issue for one in found],
+    }
     return costs.growth("Commands as the log grows", "events", sizes, paces, memory)
 
 
@@ -63,15 +70,19 @@ def _grow(history: History, connection: Connection[Any], tell: Tell, wallets: in
 
 
 def _measure(port: int, size: int, wallets: int, seconds: float) -> Behind:
-    random = Random(size)
-    charged = charges(user(1 + random.randrange(wallets)) for _ in range(CHARGED_MAX))
-    charge = of_rounds(lambda: pace(port, charged, seconds=seconds, expected=201))
-    rounds = iter(range(ROUNDS))
+    acting = [user(1 + number) for number in Random(size).sample(range(wallets), USERS)]
+    first = _in_rounds(charges(acting))
+    again = charges(cycle(acting))
+    concerts = (Sale(port, f"LOG-{size}-{number}", ALL_WAIT) for number in count())
+    return Behind(
+        of_rounds(lambda: pace(port, next(first), seconds=60, expected=201)),
+        of_rounds(lambda: pace(port, again, seconds=seconds, expected=201)),
+        of_rounds(lambda: pace(port, next(concerts).joins(acting), seconds=60, expected=201)),
+        max(Roles().memory_mib()["api"]),
+    )
 
-    def join() -> Pace:
-        sale = Sale(port, f"LOG-{size}-{next(rounds)}", ALL_WAIT)
-        joining = [user(1 + number) for number in random.sample(range(wallets), JOINS)]
-        return pace(port, sale.joins(joining), seconds=60, expected=201)
 
-    issue = of_rounds(join)
-    return Behind(charge, issue, max(Roles().memory_mib()["api"]))
+def _in_rounds(requests: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """As many in each round."""
+    while True:
+        yield islice(requests, USERS // ROUNDS)
