@@ -6,7 +6,8 @@ bytes and nothing in the token chooses how it is checked. It has no `exp`: when 
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -15,6 +16,9 @@ import msgspec
 from aggregates.errors import TokenInvalid
 from aggregates.ids import ConcertCode, TokenId, UserId
 from infrastructure.epochs import Epochs
+
+TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""Base64 as it stands in a token, made the one that is decoded faster; padding is put behind it in any case."""
 
 SIGNED_TOKEN_BYTES_MAX = 1_024
 """Ours are about 400 bytes long; what is longer is not worth an HMAC."""
@@ -42,9 +46,9 @@ class TokenSigner:
     """Signs with the first secret, accepts all: so that a secret can be changed while tokens are out."""
 
     def __init__(self, secrets: Sequence[bytes], epochs: Epochs) -> None:
-        keys = [(_header(secret), secret) for secret in secrets]
-        self._signing_header, self._signing_secret = keys[0]
-        self._secrets = dict(keys)
+        keys = [(_header(secret), hmac.new(secret, digestmod="sha256")) for secret in secrets]
+        self._signing_header, self._signing_key = keys[0]
+        self._keys = dict(keys)
         self.epochs = epochs
         """Of the log that the tokens speak of."""
         self._decode = msgspec.json.Decoder(Claims).decode
@@ -52,7 +56,7 @@ class TokenSigner:
     def sign(self, claims: Claims) -> str:
         """Return the signed token; the same claims give the same token."""
         signed = self._signing_header + b"." + _base64(msgspec.json.encode(claims))
-        return (signed + b"." + _signature(self._signing_secret, signed)).decode()
+        return (signed + b"." + _signature(self._signing_key, signed)).decode()
 
     def verify(self, signed_token: str) -> Claims:
         """Return the claims of a token that one of our secrets signed, and whose issuing is in the log.
@@ -63,11 +67,11 @@ class TokenSigner:
             raise TokenInvalid
         signed, _, signature = signed_token.encode().rpartition(b".")
         header, _, payload = signed.partition(b".")
-        secret = self._secrets.get(header)
-        if secret is None or not hmac.compare_digest(signature, _signature(secret, signed)):
+        key = self._keys.get(header)
+        if key is None or not hmac.compare_digest(signature, _signature(key, signed)):
             raise TokenInvalid
         try:
-            claims = self._decode(urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+            claims = self._decode(a2b_base64(payload.translate(TO_STANDARD) + b"=="))
         except ValueError:  # not base64, not UTF-8, not JSON, or not these claims
             raise TokenInvalid from None
         if claims.epoch != self.epochs.current:
@@ -80,8 +84,10 @@ def _header(secret: bytes) -> bytes:
     return _base64(msgspec.json.encode({"alg": "HS256", "kid": key_id, "typ": "JWT"}))
 
 
-def _signature(secret: bytes, signed: bytes) -> bytes:
-    return _base64(hmac.digest(secret, signed, "sha256"))
+def _signature(key: hmac.HMAC, signed: bytes) -> bytes:
+    keyed = key.copy()
+    keyed.update(signed)
+    return _base64(keyed.digest())
 
 
 def _base64(value: bytes) -> bytes:
