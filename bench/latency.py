@@ -63,12 +63,12 @@ class Calls:
     """The calls of a sale, each prepared by the ones before."""
 
     def __init__(self, dsn: str, port: int, *, short: bool) -> None:
+        self._dsn = dsn
         self._port = port
         self._seconds = SHORT_SECONDS if short else SECONDS
         self._users = users(1, SHORT_BUYERS if short else BUYERS)
         with connect(dsn) as connection:
             History(connection).open_wallets(self._users, charges=1)
-            catch_up(connection, lambda _: None)
             settle(connection)
         self._sale = Sale(port, "LATENCY", ALL_WAIT)
         self._sale.schedule(SMALL, 50)
@@ -114,6 +114,10 @@ class Calls:
     def _read(self, operation: str, requests: Iterator[bytes], expected: int = 200) -> Measured:
         return self._measure(operation, requests, expected, READ_MS_MAX, None)
 
+    def _catch_up(self) -> None:
+        with connect(self._dsn) as connection:
+            catch_up(connection, lambda _: None)
+
     def _measure(
         self,
         operation: str,
@@ -122,7 +126,11 @@ class Calls:
         p99_ms_max: float,
         told: Callable[[bytes], None] | None,
     ) -> Measured:
-        """Raises RuntimeError where an answer is not as expected."""
+        """Each load begins when what the one before has recorded is in the read models.
+
+        Raises RuntimeError where an answer is not as expected.
+        """
+        self._catch_up()
         full = run(
             self._port,
             requests,
@@ -133,6 +141,7 @@ class Calls:
         if told is not None:
             for body in full.bodies:
                 told(body)
+        self._catch_up()
         due = (Due(prepared, "", told) for prepared in requests)
         rate = SHARE * full.rate
         found = steady(self._port, due, rate=rate, seconds=self._seconds, connections=CONNECTIONS)

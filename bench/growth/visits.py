@@ -18,11 +18,12 @@ def paces(dsn: str, port: int, *, short: bool) -> Mapping[str, Pace]:
     seconds, count = (SHORT_SECONDS, SHORT_USERS) if short else (SECONDS, USERS)
 
     def measured(requests: Iterator[bytes], expected: int, bodies: list[bytes] | None = None) -> Pace:
+        with connect(dsn) as connection:
+            catch_up(connection, lambda _: None)
         return pace(port, requests, seconds=seconds, expected=expected, bodies=bodies)
 
     with connect(dsn) as connection:
         History(connection).open_wallets(users(1, count), charges=1)
-        catch_up(connection, lambda _: None)
         settle(connection)
     sale = Sale(port, "VISITS", ALL_WAIT)
     for day in range(1 + count // SEATS):
