@@ -1,7 +1,9 @@
 """How requests are read from a connection: no more of one's beginning than any call needs, nor for longer."""
 
 import asyncio
+import math
 import resource
+import time
 from collections.abc import Collection, Hashable
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +28,8 @@ REQUEST_S = 30.0
 
 LOOKS_MEANWHILE = 4
 """How often in that time all connections are looked at."""
+
+NOT_IDLE = math.inf
 
 FILES_MAX = 65_536
 """As many connections as one process could serve; some systems set no limit, and take none, either."""
@@ -81,6 +85,8 @@ class BoundedHttp(HttpToolsProtocol):
     """So much has come of a request whose headers are not complete, None between heads."""
     _requests = 0
     """How many have begun."""
+    _idle_since = NOT_IDLE
+    """Since when all is answered, and nothing has come."""
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -124,8 +130,23 @@ class BoundedHttp(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
 
+    def on_response_complete(self) -> None:
+        """An answer has been written: go on with the next request, if that has come already.
+
+        uvicorn would set a timer for each answer, and stop it with the next request: see `close_if_idle`.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = time.monotonic()
+
     def data_received(self, data: bytes) -> None:
         """Go on reading, or refuse a head that is too large and close the connection."""
+        self._idle_since = NOT_IDLE
         super().data_received(data)
         if self._head_bytes is None or self.transport.is_closing():
             return
@@ -149,8 +170,13 @@ class BoundedHttp(HttpToolsProtocol):
             return None
         cycle = self._latest
         if cycle is None or cycle.response_complete:
-            return None if self.timeout_keep_alive_task else ("request", self._requests)
+            return ("request", self._requests) if self._idle_since == NOT_IDLE else None
         return ("body", self._requests) if cycle.more_body else None
+
+    def close_if_idle(self, now: float) -> None:
+        """Close the connection where the client has asked for nothing more for long enough."""
+        if now - self._idle_since >= self.timeout_keep_alive:
+            self.transport.close()
 
     def cut_off(self) -> None:
         """Give up on a client; where a request has begun, and no answer to it has, say why."""
@@ -204,18 +230,20 @@ def _refusal(error: DomainError) -> tuple[int, Headers, bytes]:
 async def cut_off_who_stalls(connections: Collection[Any], within_s: float = REQUEST_S) -> None:
     """Give up on clients that neither send nor read for so long, or a quarter longer; until cancelled.
 
-    Looking at all connections now and then costs the requests themselves nothing.
+    And on those that ask for nothing more. Looking at all connections now and then costs the requests
+    themselves nothing.
     """
-    clock = asyncio.get_running_loop().time
     since: dict[tuple[BoundedHttp, Hashable], float] = {}
     while True:
         await asyncio.sleep(within_s / LOOKS_MEANWHILE)
-        now = clock()
+        now = time.monotonic()
+        for connection in connections:
+            connection.close_if_idle(now)
         waiting = [(each, what) for each in connections if (what := each.waits_for()) is not None]
         since = {wait: since.get(wait, now) for wait in waiting}
-        for (connection, _), began_at in since.items():
+        for (stalling, _), began_at in since.items():
             if now - began_at >= within_s:
-                connection.cut_off()
+                stalling.cut_off()
 
 
 def allow_many_connections() -> None:

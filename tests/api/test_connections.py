@@ -57,6 +57,11 @@ class Connection:
         return Answer(method, target, int(status_line.split()[1]), headers, self._answers.read(length))
 
     @property
+    def address(self) -> Any:
+        """Where it comes from."""
+        return self._socket.getsockname()
+
+    @property
     def is_closed(self) -> bool:
         """Whether the server has closed it, once it has said all."""
         try:

@@ -5,11 +5,13 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
 from tests.api.grammar import Api
 from tests.api.service import Service
+from tests.api.store import nothing_appended
 from tests.api.test_connections import KEEP_ALIVE, Connection, is_serving
 from tests.postgres_fixtures import Databases
 from tests.postgres_guard import TEMPLATE
@@ -89,6 +91,35 @@ def test_a_client_that_is_quick_is_never_cut_off(impatient: Api) -> None:
         assert not connection.says_something(within_s=2 * REQUEST_S)  # between requests it may take its time
         connection.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n")
         connection.receive().then(200)
+
+
+def test_a_connection_on_which_nothing_more_is_asked_for_is_closed(impatient: Api) -> None:
+    with Connection(impatient) as connection, Connection(impatient) as other:
+        for each in (other, connection):
+            each.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n")
+            each.receive().then(200)
+        at_the_server(impatient, connection).timeout_keep_alive = REQUEST_S
+        assert connection.is_closed
+        other.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n")
+        other.receive().then(200)
+
+
+def test_who_waits_for_an_answer_has_asked_for_something(impatient: Api) -> None:
+    with Connection(impatient) as connection:
+        connection.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n")
+        connection.receive().then(200)
+        with nothing_appended(impatient) as wait_for:
+            connection.send(b"POST /api/v1/users HTTP/1.1\r\n", KEEP_ALIVE, b"Content-Length: 2\r\n\r\n{}")
+            wait_for(1)
+            at_the_server(impatient, connection).timeout_keep_alive = 0
+            assert not connection.says_something(within_s=REQUEST_S)
+        connection.receive("POST", "/api/v1/users").then(201)
+
+
+def at_the_server(api: Api, connection: Connection) -> Any:
+    """The other end of a connection."""
+    (here,) = (one for one in api.service.connections if one.client == connection.address)
+    return here
 
 
 def test_a_client_that_does_not_read_is_closed(impatient: Api) -> None:
