@@ -372,7 +372,7 @@ class PostgresAppend:
                 now = max(now, last.recorded_at + timedelta(microseconds=1))
             self._log.saw(position, last_state)
         newer = await appended.fetchall() if appended else ()
-        can_be_told = until > 0 and (position or 0) <= until + NEWER_MAX
+        can_be_told = until > 0 and (bool(newer) or position == until)
         self.reading = Reading(
             now,
             position or 0,

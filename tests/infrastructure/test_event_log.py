@@ -40,7 +40,7 @@ from tests.infrastructure.event_log_contract import (
     record,
     soon,
 )
-from tests.infrastructure.running_bus import RunningBus
+from tests.infrastructure.running_bus import RunningBus, insert_with, somebody_waits
 
 BEAT = """
     INSERT INTO ticketing.hearing (process_id, since, beat_at) VALUES (%s, %s, clock_timestamp())
@@ -130,6 +130,31 @@ async def test_who_finds_too_much_that_others_appended_reads_what_it_needs(
         await append.give_up()
         assert append.reading.changed is None
         assert append.reading.known[streams.stream.name].state == Wallet(opened=True, balance=balance)
+    event_log.lose()
+
+
+@asynchronous
+async def test_who_writes_past_the_lock_meanwhile_hides_nothing_that_others_appended(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at the log it grows beyond what is told: the first look alone would not say so."""
+    monkeypatch.setattr("infrastructure.event_log.NEWER_MAX", 2)
+    event_log = PostgresEventLog(dsn)
+    (until,) = await record(event_log, opened())
+    known = (await read(event_log, WALLET)).known[WALLET.name]
+    await record(event_log, charged(2, 5))
+    wanted = Wanted([nothing_known(OTHER_WALLET)], remembered=[known], remembered_until=until)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("LOCK TABLE ticketing.snapshots IN ACCESS EXCLUSIVE MODE")
+        beginning = asyncio.create_task(event_log.begin(wanted, soon()))
+        while not somebody_waits(dsn, "relation"):  # noqa: ASYNC110 (a database tells nobody who waits)
+            await asyncio.sleep(0.01)
+        for event in (charged(3, 5), charged(4, 5)):
+            insert_with(connection, event, Writes(at("12:00"), [event]))
+    append = await beginning
+    await append.give_up()
+    assert append.reading.changed is None
+    assert append.reading.known[WALLET.name].version == 4
     event_log.lose()
 
 
