@@ -8,6 +8,7 @@ whether a hundred wait or a million; and a seat map is rendered once per change.
 import asyncio
 import hashlib
 import math
+import time
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -174,10 +175,11 @@ class Board:
         self._amended: dict[str, int] = {}
         """How often each was changed behind that."""
         self.refreshed_at = -math.inf
-        """By the event loop's clock."""
+        """By a clock that nobody sets."""
         self._lines: dict[ConcertCode, Line] = {}
         self._concerts: dict[ConcertCode, ConcertFound] = {}
         self._performances: dict[ConcertCode, dict[PerformanceName, PerformanceFound]] = {}
+        """Of each concert by their start, which never changes."""
         self._active: dict[TokenId, TokenStands] = {}
         self._seat_maps: OrderedDict[tuple[ConcertCode, PerformanceName], RenderedMap] = OrderedDict()
         self._seat_maps_bytes = 0
@@ -246,10 +248,9 @@ class Board:
         """A concert that exists. Raises ReadModelBehind."""
         return await self._known(self._concerts, code)
 
-    def performances(self, code: ConcertCode) -> Sequence[PerformanceFound]:
+    def performances(self, code: ConcertCode) -> Iterable[PerformanceFound]:
         """The concert's performances by their start, begun ones too."""
-        known = self._performances.get(code, {}).values()
-        return sorted(known, key=lambda performance: performance.starts_at)
+        return self._performances.get(code, {}).values()
 
     def lines(self) -> Iterable[Line]:
         """All lines."""
@@ -278,8 +279,8 @@ class Board:
 
         One that was issued a moment ago may have come here before the read model.
         """
-        active = self._active.get(claims.jti)
-        if active is not None and (ends_at := active.ends_at) is not None and self.now() < ends_at:
+        ends_at = self._active_until(claims.jti)
+        if ends_at is not None:
             position = self.position_of(self.QUEUE, claims.concert)
             return TokenStanding(TokenStatus.ACTIVE, ends_at, position)
         issued = (await self.line_of(claims.concert)).issued
@@ -292,6 +293,8 @@ class Board:
 
     async def require_active(self, claims: Claims) -> None:
         """Q7: raise TokenNotActive, TokenExpired or TokenEnded unless the token is active."""
+        if self._active_until(claims.jti) is not None:
+            return
         standing = await self.token(claims)
         match standing.status:
             case TokenStatus.ACTIVE:
@@ -306,8 +309,18 @@ class Board:
                 retry_after_s = -(-poll_after_ms(ahead, line.waiting) // 1_000)
                 raise TokenNotActive(ahead + 1, retry_after_s)
 
-    async def seat_map(self, performance: PerformanceFound) -> RenderedMap:
-        """The seat map of a performance on this board, rendered anew only if it has changed."""
+    def _active_until(self, token_id: TokenId) -> datetime | None:
+        """When a token that is active on this board ends; None for one that is not, or no longer."""
+        active = self._active.get(token_id)
+        if active is None or (ends_at := active.ends_at) is None or ends_at <= self.now():
+            return None
+        return ends_at
+
+    async def seat_map(self, performance: PerformanceFound) -> tuple[RenderedMap, int]:
+        """The seat map of a performance on this board, rendered anew only if it has changed.
+
+        And up to where the log is on it: further than when it was rendered, if nothing has changed since.
+        """
         key = (performance.code, performance.performance)
         # Now: while it is rendered the board moves on.
         position = self.position_of(self.SEAT_MAP, performance.code)
@@ -315,7 +328,7 @@ class Board:
         if rendered is None or rendered.version < performance.changed_position:
             rendered = await self._render(key, performance.changed_position)
         self._seat_maps.move_to_end(key)
-        return rendered._replace(position=max(rendered.position, position))
+        return rendered, max(rendered.position, position)
 
     async def _render(self, key: tuple[ConcertCode, PerformanceName], version: int) -> RenderedMap:
         async with self._rendering.setdefault(key, asyncio.Lock()):
@@ -345,7 +358,7 @@ class Board:
 
     def _shows(self, projections: Sequence[str], position: int) -> bool:
         """Whether the board is fresh, and these read models are on it as of `position`, or later."""
-        if asyncio.get_running_loop().time() - self.refreshed_at >= WAIT_S:
+        if time.monotonic() - self.refreshed_at >= WAIT_S:
             return False
         return not position or all(self.positions[name] >= position for name in projections)
 
@@ -401,7 +414,7 @@ class Board:
                 changes.append(await self._read_performances(connection))
             if reached[self.QUEUE] != self._reached.get(self.QUEUE):
                 changes.append(await self._read_lines(connection))
-            if (looked_at := asyncio.get_running_loop().time()) >= self._admissions_at:
+            if (looked_at := time.monotonic()) >= self._admissions_at:
                 self._admissions_at = looked_at + ADMISSIONS_EVERY_S
                 changes.append(await self._read_admissions(connection))
         for show in changes:
@@ -411,7 +424,7 @@ class Board:
         self._read_at = now
         self._log_end = log_end
         self._refreshes += 1
-        self.refreshed_at = asyncio.get_running_loop().time()
+        self.refreshed_at = time.monotonic()
         self._refreshed.set()
         self._refreshed = asyncio.Event()
 
@@ -451,9 +464,17 @@ class Board:
 
         def show() -> None:
             for performance in found.value:
-                self._performances.setdefault(performance.code, {})[performance.performance] = performance
+                self._put_in_order(performance)
 
         return show
+
+    def _put_in_order(self, performance: PerformanceFound) -> None:
+        known, name = self._performances.get(performance.code, {}), performance.performance
+        is_new = name not in known
+        known[name] = performance
+        if is_new:
+            by_start = sorted(known.items(), key=lambda item: item[1].starts_at)
+            self._performances[performance.code] = dict(by_start)
 
     async def _read_lines(self, connection: AsyncConnection[Any]) -> Show:
         since = self.positions[self.QUEUE]
@@ -541,5 +562,5 @@ def _seats_view(found: seat_map.SeatMap) -> SeatsView:
 
 
 def _monotonic() -> datetime:
-    """The event loop's clock as a time of day of no meaning, to which an offset is added."""
-    return datetime.fromtimestamp(asyncio.get_running_loop().time(), UTC)
+    """A clock that nobody sets as a time of day of no meaning, to which an offset is added."""
+    return datetime.fromtimestamp(time.monotonic(), UTC)

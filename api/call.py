@@ -5,6 +5,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -46,6 +47,9 @@ IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 POSITION = re.compile(rb"[0-9]{1,18}\Z")
 POSITION_MAX = 10**18 - 1
 """No log is so long, and every database can count so far."""
+
+QUERIES_MAX = 256
+"""So many are remembered of those read last: what one means never changes, and none is longer than a head."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -199,14 +203,6 @@ class Call(Generic[Body, Query]):
             raise ValidationFailed("1 to 255 visible ASCII characters", "Idempotency-Key")
         self._idempotency_key = key.decode()
 
-    def read_query(self, query_string: bytes, query_type: type[Query]) -> Query:
-        """Read the query string. Raises ValidationFailed."""
-        pairs = dict(parse_qsl(query_string.decode("ascii", "replace"), keep_blank_values=True))
-        try:
-            return msgspec.convert(pairs, query_type, strict=False)
-        except msgspec.ValidationError as error:
-            raise not_valid(error) from None
-
     async def board(self, *projections: str) -> Board:
         """The board, once it has seen of these read models what the client has. Raises ReadModelBehind."""
         board = self.services.board
@@ -295,6 +291,16 @@ class Call(Generic[Body, Query]):
         body = msgspec.json.encode(self.body, order="deterministic")
         parts = (self.method.encode(), self.path.encode(), token_id, body)
         return hashlib.sha256(b"\n".join(parts)).digest()
+
+
+@lru_cache(QUERIES_MAX)
+def read_query(query_string: bytes, query_type: type[Query]) -> Query:
+    """Read a query string; many ask the same. Raises ValidationFailed."""
+    pairs = dict(parse_qsl(query_string.decode("ascii", "replace"), keep_blank_values=True))
+    try:
+        return msgspec.convert(pairs, query_type, strict=False)
+    except msgspec.ValidationError as error:
+        raise not_valid(error) from None
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> UUID:

@@ -113,11 +113,11 @@ async def seats(call: Call[None, SeatsQuery]) -> Reply:
     board = await call.board(Board.QUEUE, Board.SEAT_MAP)
     await board.require_active(call.claims)
     performance = _performance(call)
-    rendered = await board.seat_map(performance)
+    rendered, position = await board.seat_map(performance)
     headers = ((b"etag", rendered.etag),)
     if _matches(call.headers.get(b"if-none-match"), rendered.etag):
-        return Reply(304, b"", rendered.position, headers)
-    return Reply(200, rendered.body, rendered.position, headers)
+        return Reply(304, b"", position, headers)
+    return Reply(200, rendered.body, position, headers)
 
 
 def _performance(call: Call[None, SeatsQuery]) -> PerformanceFound:

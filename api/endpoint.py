@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from aggregates.errors import DomainError, TokenMismatch, ValidationFailed
 from api import problems
-from api.call import Call, Reply
+from api.call import Call, Reply, read_query
 from api.services import Services
 from api.views import not_valid
 
@@ -134,7 +134,7 @@ class Endpoint:
             body = await _read_body(receive, call.headers)
             call.body = _decoded(decode, body if body or operation.needs_body else NOTHING_SAID)
         if operation.query is not None:
-            call.query = call.read_query(scope["query_string"], operation.query)
+            call.query = read_query(scope["query_string"], operation.query)
         call.read_ids()
         if operation.command:
             call.read_idempotency_key()
