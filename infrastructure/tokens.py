@@ -18,7 +18,7 @@ from aggregates.ids import ConcertCode, TokenId, UserId
 from infrastructure.epochs import Epochs
 
 TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-"""Base64 as it stands in a token, made the one that is decoded faster; padding is put behind it in any case."""
+"""Base64 as it stands in a token, made the one that is decoded faster; padding follows in any case."""
 
 SIGNED_TOKEN_BYTES_MAX = 1_024
 """Ours are about 400 bytes long; what is longer is not worth an HMAC."""

@@ -213,7 +213,7 @@ async def test_no_statement_reads_the_whole_log_also_where_it_was_never_analysed
         (CLOCK, [1]),
         (LAST_POSITION, []),
     ):
-        cursor = await connection_of_log.execute("EXPLAIN " + statement, parameters)
+        cursor = await connection_of_log.execute(f"EXPLAIN {statement}".encode(), parameters)
         plan = "\n".join(line for (line,) in await cursor.fetchall())
         assert "Index" in plan, plan
         assert "Seq Scan on ticketing_events" not in plan, plan
