@@ -12,7 +12,7 @@ from bench.measured import UnexpectedAnswer
 RACES: Final = 7
 """In each measurement: with three of them there are more than twenty."""
 
-TRIES: Final = 25
+TRIES: Final = 15
 """How many seats one client of a race goes for at most."""
 
 

@@ -55,12 +55,20 @@ SITUATION = """
     WHERE standings.token_id = %s
 """
 
-LOCK_SEATS = """
-    SELECT seat_number, price, status, held_until > now() AS is_held
+LOCK_FREE_SEATS = """
+    SELECT price
     FROM seats
-    WHERE (code, date, start_time) = (%s, %s, %s) AND seat_number = ANY(%s)
+    WHERE (code, date, start_time) = (%s, %s, %s)
+      AND seat_number = ANY(%s)
+      AND (status = 'AVAILABLE' OR held_until <= now())
     ORDER BY seat_number
     FOR UPDATE
+"""
+
+SEATS = """
+    SELECT seat_number, status
+    FROM seats_now
+    WHERE (code, date, start_time) = (%s, %s, %s) AND seat_number = ANY(%s)
 """
 
 EXPIRE = "UPDATE reservations SET status = 'EXPIRED' WHERE reservation_id = %s AND status = 'OPEN'"
@@ -131,11 +139,13 @@ async def reserve(claims: BearerOfConcert, body: models.Reserve, database: Datab
         await connection.execute(LOCK_TOKEN, (claims.token_id,))
         situation = await _situation(connection, claims)
         start_time = await begins(connection, claims.concert, body.date, body.start_time)
-        where = (claims.concert, body.date, start_time)
-        found = await (await connection.execute(LOCK_SEATS, (*where, body.seat_numbers))).fetchall()
-        seats = {seat.seat_number: seat for seat in found}
-        _require_free(situation, body.seat_numbers, seats)
-        return await _open(connection, claims, situation, start_time, body, seats)
+        where = (claims.concert, body.date, start_time, body.seat_numbers)
+        free = await (await connection.execute(LOCK_FREE_SEATS, where)).fetchall()
+        if situation.holds or len(free) < len(body.seat_numbers) or _is_beyond_limit(situation, body):
+            seats = await (await connection.execute(SEATS, where)).fetchall()
+            raise _why_not(situation, body, {seat.seat_number: seat.status for seat in seats})
+        amount = sum(seat.price for seat in free)
+        return await _open(connection, claims, situation, start_time, body, amount)
 
 
 async def _situation(connection: Connection, claims: Claims) -> Any:
@@ -153,17 +163,22 @@ async def _situation(connection: Connection, claims: Claims) -> Any:
     return situation
 
 
-def _require_free(situation: Any, wanted: list[int], seats: dict[int, Any]) -> None:
+def _is_beyond_limit(situation: Any, body: models.Reserve) -> bool:
+    return bool(situation.seats_owned + len(body.seat_numbers) > situation.max_seats_per_user)
+
+
+def _why_not(situation: Any, body: models.Reserve, seats: dict[int, str]) -> Exception:
+    """The first reason in the order of checks; nothing was locked for it but the token."""
+    wanted = body.seat_numbers
     if missing := [number for number in wanted if number not in seats]:
-        raise SeatNotFound(missing)
+        return SeatNotFound(missing)
     if situation.holds:
-        raise ReservationAlreadyOpen(situation.reservation_id)
-    if situation.seats_owned + len(wanted) > situation.max_seats_per_user:
-        raise SeatLimitExceeded(situation.max_seats_per_user)
-    if sold := [number for number in wanted if seats[number].status == "SOLD"]:
-        raise SeatAlreadySold(sold)
-    if held := [number for number in wanted if seats[number].is_held]:
-        raise SeatAlreadyHeld(held)
+        return ReservationAlreadyOpen(situation.reservation_id)
+    if _is_beyond_limit(situation, body):
+        return SeatLimitExceeded(situation.max_seats_per_user)
+    if sold := [number for number in wanted if seats[number] == "SOLD"]:
+        return SeatAlreadySold(sold)
+    return SeatAlreadyHeld([number for number in wanted if seats[number] == "HELD"])
 
 
 async def _open(
@@ -172,11 +187,11 @@ async def _open(
     situation: Any,
     start_time: str,
     body: models.Reserve,
-    seats: dict[int, Any],
+    amount: int,
 ) -> models.Reservation:
     if situation.reservation_id is not None:
         await connection.execute(EXPIRE, (situation.reservation_id,))
-    reservation_id, amount = uuid4(), sum(seat.price for seat in seats.values())
+    reservation_id = uuid4()
     wanted = {
         "reservation_id": reservation_id,
         "token_id": claims.token_id,
