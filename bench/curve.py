@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 72, 696, 64, 336
+WIDTH = 720
+LEFT, RIGHT, TOP, BOTTOM = 72, 696, 48, 320
 """The edges of the area in which the curves are."""
 
 COLOURS = ("#3b82f6", "#f97316", "#10a37f", "#a855f7", "#e0457b", "#b58900", "#0891b2", "#8a6d5c")
@@ -15,7 +16,7 @@ GREY = "#7d8590"
 RED = "#e5484d"
 
 TICKS_ABOUT = 5
-LEGEND_STEP, LEGEND_LINE = 26, 16
+LEGEND, LEGEND_STEP, LEGEND_LINE = BOTTOM + 76, 34, 18
 LETTER = 6.6
 """About how wide one is, in the legend."""
 
@@ -52,31 +53,39 @@ def svg(curve: Curve) -> str:
     """Draw."""
     values = [value for line in curve.lines for value in line.values if value is not None]
     steps = _ticks(max([*values, curve.limit or 0, 1e-9]))
+    places = _legend_places(curve.lines)
     drawn = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        f'<g font-family="system-ui, sans-serif" font-size="12" fill="{GREY}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {places[-1][1] + 20}" role="img">',
         f"<title>{escape(curve.title)}</title>",
-        f'<text x="{LEFT}" y="22" font-size="15" font-weight="600">{escape(curve.title)}</text>',
-        *_legend(curve),
+        f'<g font-family="system-ui, sans-serif" font-size="12" fill="{GREY}">',
+        f'<text x="{LEFT}" y="24" font-size="15" font-weight="600">{escape(curve.title)}</text>',
         *_axes(curve, steps),
     ]
     if curve.limit is not None:
         drawn += _limit(_height(curve.limit, steps[-1]), _number(curve.limit))
-    for index, line in enumerate(curve.lines):
-        drawn += _line(curve, line, COLOURS[index % len(COLOURS)], steps[-1])
+    for line, place, colour in zip(curve.lines, places, cycle(COLOURS), strict=False):
+        drawn += _line(curve, line, colour, steps[-1])
+        drawn += _entry(line.name, place, colour)
     return "\n".join([*drawn, "</g>", "</svg>", ""])
 
 
-def _legend(curve: Curve) -> Iterator[str]:
-    x, y = float(LEFT), 44
-    for index, line in enumerate(curve.lines):
+def _legend_places(lines: Sequence[Line]) -> Sequence[tuple[float, int]]:
+    """Where each line's name stands: in rows, below the axis."""
+    places: list[tuple[float, int]] = []
+    x, y = float(LEFT), LEGEND
+    for line in lines:
         width = LEGEND_STEP + LETTER * len(line.name)
-        if x + width > RIGHT:
+        if x > LEFT and x + width > RIGHT:
             x, y = float(LEFT), y + LEGEND_LINE
-        colour = COLOURS[index % len(COLOURS)]
-        yield f'<rect x="{x:.0f}" y="{y - 8}" width="10" height="8" rx="2" fill="{colour}"/>'
-        yield f'<text x="{x + 15:.0f}" y="{y}">{escape(line.name)}</text>'
+        places.append((x, y))
         x += width
+    return places
+
+
+def _entry(name: str, place: tuple[float, int], colour: str) -> Iterator[str]:
+    x, y = place
+    yield f'<rect x="{x:.0f}" y="{y - 9}" width="10" height="10" rx="2" fill="{colour}"/>'
+    yield f'<text x="{x + 15:.0f}" y="{y}">{escape(name)}</text>'
 
 
 def _axes(curve: Curve, steps: Sequence[float]) -> Iterator[str]:
