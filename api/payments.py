@@ -1,7 +1,5 @@
 """Payments: paying a reservation from the wallet, looking at payments, giving one back."""
 
-from uuid import uuid4
-
 from aggregates.errors import PaymentNotFound
 from aggregates.ids import PaymentId, ReservationId, UserId
 from api import paging
@@ -9,6 +7,7 @@ from api.call import Call, Rendered, Reply, json_reply
 from api.endpoint import Access, Operation
 from api.reservations import ACTIVE_TOKEN_ERRORS
 from api.views import Page, PageQuery, PaymentView, PayRequest, RefundRequest
+from commands.fresh_ids import fresh_id
 from commands.pay import Paid, Pay
 from commands.refund import Refund
 from projections import payments
@@ -18,7 +17,7 @@ async def pay(call: Call[PayRequest, None]) -> Reply:
     """Pay the reservation named, or the token's open one."""
     wanted = call.body.reservation_id
     reservation_id = None if wanted is None else ReservationId(wanted)
-    command = Pay(call.visit, call.claims.sub, PaymentId(uuid4()), reservation_id, call.body.amount)
+    command = Pay(call.visit, call.claims.sub, PaymentId(fresh_id()), reservation_id, call.body.amount)
     return await call.execute(
         command, lambda paid: Rendered(201, _view_of_paid(paid)), caller=call.claims.sub
     )

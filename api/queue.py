@@ -1,7 +1,6 @@
 """The waiting line: joining it, asking for one's place, leaving it."""
 
 from datetime import datetime
-from uuid import uuid4
 
 import msgspec
 
@@ -12,6 +11,7 @@ from api.board import Board, Line
 from api.call import Call, Completed, Headers, Rendered, Reply
 from api.endpoint import Access, Operation
 from api.views import JoinRequest, TokenView
+from commands.fresh_ids import fresh_id
 from commands.join_queue import JoinQueue, Standing
 from commands.leave_queue import LeaveQueue
 from infrastructure.tokens import Claims
@@ -39,7 +39,7 @@ async def join(call: Call[JoinRequest, None]) -> Reply:
         return Completed(with_token, _retry_after(view))
 
     return await call.execute(
-        JoinQueue(code, user_id, TokenId(uuid4())),
+        JoinQueue(code, user_id, TokenId(fresh_id())),
         rendered,
         caller=user_id,
         complete=signed,

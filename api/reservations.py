@@ -1,7 +1,6 @@
 """Reservations: taking seats, looking at what one has, giving it up."""
 
 from datetime import datetime
-from uuid import uuid4
 
 from aggregates.errors import ReservationNotFound
 from aggregates.ids import ReservationId, StartTime
@@ -10,6 +9,7 @@ from api import paging
 from api.call import Call, Rendered, Reply, json_reply
 from api.endpoint import Access, Operation
 from api.views import Page, PageQuery, ReservationView, ReserveRequest
+from commands.fresh_ids import fresh_id
 from commands.release_reservation import ReleaseReservation
 from commands.reserve import Reserve, Reserved
 from projections import reservations
@@ -22,7 +22,7 @@ async def reserve(call: Call[ReserveRequest, None]) -> Reply:
     wanted = call.body
     start_time = None if wanted.start_time is None else StartTime(wanted.start_time)
     command = Reserve(
-        call.visit, call.claims.sub, ReservationId(uuid4()), wanted.date, start_time, wanted.seat_numbers
+        call.visit, call.claims.sub, ReservationId(fresh_id()), wanted.date, start_time, wanted.seat_numbers
     )
     return await call.execute(command, _rendered, caller=call.claims.sub)
 

@@ -1,7 +1,5 @@
 """Users: registering, and erasing what is known of a person."""
 
-from uuid import uuid4
-
 import msgspec
 
 from aggregates.ids import UserId
@@ -9,13 +7,14 @@ from api.call import Call, Completed, Rendered, Reply
 from api.endpoint import Operation
 from api.views import NewUser, UserView
 from commands.erase_profile import EraseProfile
+from commands.fresh_ids import fresh_id
 from commands.open_wallet import OpenWallet, WalletOpen
 from infrastructure import profiles
 
 
 async def register(call: Call[NewUser, None]) -> Reply:
     """Open a wallet for a user; the same user again is answered as they are."""
-    user_id = UserId(call.body.user_id or uuid4())
+    user_id = UserId(call.body.user_id or fresh_id())
 
     async def with_name(view: UserView, opened: WalletOpen | None) -> Completed[UserView]:
         if opened is not None and opened.created:
