@@ -33,10 +33,10 @@ contracts: $(INSTALLED) ## check which package imports which
 hostile: $(INSTALLED) ## attack the API with CASES=20000 requests made of its document, drawn from SEED=1
 	@$(BIN)/python -m tests.hostile --cases $(or $(CASES),20000) --seed $(or $(SEED),1)
 
-bench: $(INSTALLED) ## measure every operation and print one table (under 10 minutes)
+bench: $(INSTALLED) ## measure every operation beside a plain service and the ceiling (under 10 minutes)
 	@$(BIN)/python -m bench
 
-bench-smoke: $(INSTALLED) ## run the benchmarks briefly, to see that they work
+bench-smoke: $(INSTALLED) ## the same in a minute, to see that it works
 	@$(BIN)/python -m bench --smoke
 
 .PHONY: rush-at-scale
