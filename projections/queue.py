@@ -224,7 +224,7 @@ class _Issued(msgspec.Struct):
     position: int
 
 
-class _TokenChange(msgspec.Struct):
+class _TokenChange(msgspec.Struct, omit_defaults=True):
     token_id: UUID
     status: TokenStatus | None = None
     activated_at: datetime | None = None
