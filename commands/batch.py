@@ -124,7 +124,7 @@ def _carry_out(command: Command, unit_of_work: UnitOfWork) -> Any:
         outcome = HANDLERS[type(command)].handle(command, unit_of_work)
     except DomainError as refusal:
         unit_of_work.take_back()
-        return refusal
+        return refusal.with_traceback(None)  # which would keep what it has passed through
     return outcome.error if isinstance(outcome, Refused) else outcome
 
 

@@ -105,7 +105,7 @@ def _complete(
         held.reservation_id, command.user_id, opened.code, opened.date, opened.start_time,
         opened.seat_numbers, opened.amount, balance,
     )  # fmt: skip
-    unit_of_work.record(payment.stream(payment_id), [completed], visit)
+    unit_of_work.create(payment.stream(payment_id), completed, visit)
     confirmed = reservation.ReservationConfirmed(payment_id)
     unit_of_work.record(reservation.stream(held.reservation_id), [confirmed], visit)
     sold = seat.SeatSold(held.reservation_id, payment_id, command.user_id)
@@ -138,7 +138,7 @@ def _refuse(
     balance = unit_of_work.load(wallet.stream(user_id)).balance
     reason = payment.INSUFFICIENT_BALANCE
     attempt = payment.PaymentFailed(held.reservation_id, user_id, opened.code, opened.amount, reason, balance)
-    unit_of_work.record(payment.stream(command.payment_id), [attempt], visit)
+    unit_of_work.create(payment.stream(command.payment_id), attempt, visit)
     unit_of_work.record(reservation_stream, failed, visit)
     match paying_for.policy.on_insufficient_balance:
         case OnInsufficientBalance.KEEP_HOLD:
@@ -152,10 +152,9 @@ def _refuse(
 
 
 def streams(command: Pay, peek: Peek) -> Iterator[Stream[Any]]:
-    """The user's visit, the wallet, the payment, and what the reservation holds."""
+    """The user's visit, the wallet, and what the reservation holds."""
     yield from visit_streams(command.visit.code, command.user_id, peek)
     yield wallet.stream(command.user_id)
-    yield payment.stream(command.payment_id)
     if command.reservation_id is not None:
         yield from reservation_streams(command.reservation_id, peek)
     tokens = peek(token.stream(command.visit.code, command.user_id))

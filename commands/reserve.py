@@ -69,7 +69,7 @@ def handle(command: Reserve, unit_of_work: UnitOfWork) -> Reserved:
     seat.require_free({number: unit_of_work.load(stream) for number, stream in wanted.items()}, now)
 
     settle_lapsed(unit_of_work, visit, command.user_id, live)
-    unit_of_work.record(reservation.stream(command.reservation_id), [opened], visit)
+    unit_of_work.create(reservation.stream(command.reservation_id), opened, visit)
     for stream in wanted.values():
         _take(unit_of_work, stream, command, until)
     held = token.TokenSeatsHeld(command.reservation_id, command.seat_numbers, until)
@@ -94,11 +94,10 @@ def _take(unit_of_work: UnitOfWork, stream: Stream[seat.Seat], command: Reserve,
 
 
 def streams(command: Reserve, peek: Peek) -> Iterator[Stream[Any]]:
-    """The user's visit and wallet, the new reservation, and the seats."""
+    """The user's visit and wallet, and the seats."""
     code = command.visit.code
     yield from visit_streams(code, command.user_id, peek)
     yield wallet.stream(command.user_id)
-    yield reservation.stream(command.reservation_id)
     start_time = command.start_time or _only_start_time(command, peek)
     if start_time is not None:
         for number in command.seat_numbers:

@@ -16,7 +16,7 @@ from aggregates.ids import ConcertCode, TokenId, UserId
 from aggregates.queue import Draft
 from aggregates.stream import Stream
 from aggregates.wallet import ChargeLimits
-from commands.ports import Known, NewEvent, NewName, Reading
+from commands.ports import Known, NewEvent, NewName, Reading, nothing_known
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -90,10 +90,18 @@ class UnitOfWork:
         Within a visit they carry its token id as correlation id, and its concert as partition key where
         the stream has none of its own.
         """
-        if not events:
-            return
-        known = self._at(stream)
-        state, version = known.state, known.version
+        if events:
+            self._record(self._at(stream), events, visit)
+
+    def create(self, stream: Stream[Any], event: Event, visit: Visit | None = None) -> None:
+        """Record the first event of a stream whose id was drawn for this command: there is nothing to read.
+
+        Should somebody have the same id, the append is a version conflict.
+        """
+        self._record(self._find(stream) or nothing_known(stream), [event], visit)
+
+    def _record(self, known: Known, events: Sequence[Event], visit: Visit | None) -> None:
+        stream, state, version = known.stream, known.state, known.version
         evolve = stream.aggregate.evolve
         self._undo.append(self._restore(stream.name, len(self.events)))
         for event in events:
@@ -153,10 +161,13 @@ class UnitOfWork:
         ]
 
     def _at(self, stream: Stream[Any]) -> Known:
-        known = self._working.get(stream.name) or self._known.get(stream.name)
+        known = self._find(stream)
         if known is None:
             raise StreamsNeeded(stream)
         return known
+
+    def _find(self, stream: Stream[Any]) -> Known | None:
+        return self._working.get(stream.name) or self._known.get(stream.name)
 
     def _forget_name(self) -> None:
         self.names.pop()

@@ -20,6 +20,7 @@ from aggregates.ids import StartTime
 from commands.charge_wallet import ChargeWallet
 from commands.command import Command
 from commands.erase_profile import EraseProfile
+from commands.errors import TryAgain
 from commands.join_queue import JoinQueue
 from commands.open_wallet import OpenWallet
 from commands.run_sale import (
@@ -174,11 +175,29 @@ async def test_where_charging_needs_a_token_that_is_read_ahead_too() -> None:
 async def test_what_was_refused_is_refused_again_by_what_is_remembered() -> None:
     async with RunningBus() as service:
         await service.done(on_sale(), inside(ANN), reserve(ANN, 7))
-        for command, error in (
-            (refund(ANN), PaymentNotFound),
-            (pay(ANN, reservation_id=reservation_of(BEN)), ReservationNotFound),
-            (pay(ANN), InsufficientBalance),
-            (refund(ANN), RefundNotAllowed),
+        for first, again, error in (
+            (refund(ANN), refund(ANN), PaymentNotFound),
+            (
+                pay(ANN, reservation_id=reservation_of(BEN)),
+                pay(ANN, reservation_id=reservation_of(BEN)),
+                ReservationNotFound,
+            ),
+            (pay(ANN), pay(ANN, nth=2), InsufficientBalance),
+            (refund(ANN), refund(ANN), RefundNotAllowed),
         ):
-            first, again = [(await service.execute(command)).outcome for _ in range(2)]
-            assert (type(first), type(again)) == (error, error)
+            outcomes = [(await service.execute(command)).outcome for command in (first, again)]
+            assert [type(outcome) for outcome in outcomes] == [error, error]
+
+
+@in_no_time
+async def test_an_id_that_somebody_has_already_is_not_given_to_another() -> None:
+    """Nobody looks for it: the first version of its stream is taken."""
+    async with RunningBus() as service:
+        await service.done(on_sale(), inside(ANN, balance=PRICE), reserve(ANN, 7), pay(ANN))
+        await service.done(inside(BEN, 2, balance=PRICE))
+        same_reservation = msgspec.structs.replace(reserve(BEN, 8), reservation_id=reservation_of(ANN))
+        assert isinstance((await service.execute(same_reservation)).outcome, TryAgain)
+        await service.done(reserve(BEN, 8))
+        same_payment = msgspec.structs.replace(pay(BEN), payment_id=pay(ANN).payment_id)
+        assert isinstance((await service.execute(same_payment)).outcome, TryAgain)
+        await service.done(pay(BEN))
