@@ -54,8 +54,8 @@ class Memory:
         for name, position in last_positions.items():
             last = decided[name]
             known[name] = Known(last.stream, last.state, last.version, position)
-        if positions:
-            self.until = positions[-1]
+        if events and positions[-1] == self.until + len(events):
+            self.until = positions[-1]  # else somebody wrote past the lock meanwhile, or a number was lost
         while len(known) > self._states_max:
             known.popitem(last=False)
 

@@ -68,6 +68,9 @@ Left alone it reads the whole log for each batch, until the table has been analy
 
 Row = tuple[Any, ...]
 
+POSITION = 2
+"""Where a row of events has its place in the log."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -459,8 +462,8 @@ class PostgresAppend:
             return
         by_stream = _by_stream(newer)
         for known in remembered:
-            rows = by_stream.get(known.stream.id)
-            self.reading.known[known.stream.name] = known if rows is None else _followed(known, rows)
+            rows = [row for row in by_stream.get(known.stream.id, ()) if row[POSITION] > known.position]
+            self.reading.known[known.stream.name] = _followed(known, rows) if rows else known
 
     async def _insert(self, writes: Writes) -> Sequence[int]:
         execute = self._connection.execute

@@ -50,6 +50,7 @@ from tests.infrastructure.running_bus import (
     Meddler,
     Rival,
     RunningBus,
+    insert,
     insert_with,
     log_of,
     somebody_waits,
@@ -216,6 +217,28 @@ async def test_a_foreign_writer_that_takes_no_lock_causes_a_second_run_and_nothi
         assert service.conflicts == 4
     assert [event.version for event in log_of(dsn)] == [1, 2, 3, 4, 5, 6]
     assert balance_of(dsn) == 27
+
+
+class Generous(Meddler):
+    """A log in which somebody charges Ben's wallet, past the lock, before anything is appended."""
+
+    def meddle(self, writes: Writes) -> None:
+        """Charge it, each time a batch is about to be appended."""
+        version = 1 + sum(event.stream == wallet.stream(BEN).name for event in log_of(self.dsn))
+        insert(self.dsn, charged(version, 7, wallet.stream(BEN)), writes)
+
+
+@asynchronous
+async def test_what_was_written_past_the_lock_is_seen_also_where_it_is_only_read(dsn: str) -> None:
+    log = Generous(dsn)
+    async with RunningBus(log) as service:
+        await service.done(registered(ANN), registered(BEN))
+        for times in (1, 2):
+            log.times = 1
+            await service.done(CHARGE)
+            balance = (await service.execute(OpenWallet(BEN, None))).outcome.balance
+            assert balance == 7 * times
+        assert service.conflicts == 0
 
 
 @asynchronous
