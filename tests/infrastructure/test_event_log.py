@@ -163,9 +163,21 @@ async def test_what_does_not_follow_what_is_remembered_is_another_past(dsn: str)
     event_log = PostgresEventLog(dsn)
     (until, _) = await record(event_log, opened(), charged(2, 5))
     known = (await read(event_log, WALLET)).known[WALLET.name]
-    for wrong in (known, nothing_known(WALLET)):
+    for wrong in (msgspec.structs.replace(known, position=until), nothing_known(WALLET)):
         with pytest.raises(VersionConflict):
             await event_log.begin(Wanted([], remembered=[wrong], remembered_until=until), soon())
+    event_log.lose()
+
+
+@asynchronous
+async def test_what_is_remembered_already_is_not_added_again(dsn: str) -> None:
+    event_log = PostgresEventLog(dsn)
+    (until, _) = await record(event_log, opened(), charged(2, 5))
+    known = (await read(event_log, WALLET)).known[WALLET.name]
+    await record(event_log, charged(3, 7))
+    append = await event_log.begin(Wanted([], remembered=[known], remembered_until=until), soon())
+    await append.give_up()
+    assert append.reading.known[WALLET.name].state == Wallet(opened=True, balance=12)
     event_log.lose()
 
 
