@@ -13,14 +13,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
+from urllib.error import HTTPError
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from bench import results
 from bench.client import Result
 from bench.machine import machine
-from bench.measured import Measured, measure_ceiling
+from bench.measured import Measured, UnexpectedAnswer, measure_ceiling
 from bench.operations import OPERATIONS, Operation
 from bench.results import Round, Row, figures
 from bench.sale import Crowd, Sale
@@ -47,7 +49,7 @@ class Plan(NamedTuple):
 
 
 FULL: Final = Plan(3, 2.5, 128, Crowd(20_000, 10_000, 5_000), Crowd(6_000, 3_500, 2_000))
-SMOKE: Final = Plan(1, 0.4, 64, Crowd(1_500, 1_000, 1_500), Crowd(600, 400, 600))
+SMOKE: Final = Plan(1, 0.4, 64, Crowd(3_000, 1_000, 3_000), Crowd(1_000, 400, 1_000))
 
 
 def main() -> int:
@@ -56,16 +58,33 @@ def main() -> int:
     console = Console(stderr=True, highlight=False)
     plan = SMOKE if options.smoke else FULL
     plan = plan._replace(rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
+    try:
+        found = _measure(plan, console, kafka=options.kafka)
+    except (UnexpectedAnswer, TimeoutError, subprocess.CalledProcessError) as error:
+        console.print(f"[red]The benchmark failed: {escape(str(error))}")
+        return 1
+    _show(found, over_kafka=options.kafka)
+    return 0
+
+
+class Found(NamedTuple):
+    """What a run came to."""
+
+    rows: Sequence[Row]
+    events: int
+    """In the product's log, all of them audited."""
+    machine: Mapping[str, Any]
+
+
+def _measure(plan: Plan, console: Console, *, kafka: bool) -> Found:
     with ExitStack() as stack:
-        dsn, told = stack.enter_context(over_kafka() if options.kafka else embedded())
+        dsn, told = stack.enter_context(over_kafka() if kafka else embedded())
         port = stack.enter_context(service(dsn, told=told))
-        plain_port = None if options.kafka else stack.enter_context(plain(dsn))
+        plain_port = None if kafka else stack.enter_context(plain(dsn))
         rows = Run(plan, console, port, plain_port).rows()
         _settle(port)
-        events = _audited(dsn, told)
-        here = machine(dsn)
-    _show(rows, events, here, over_kafka=options.kafka)
-    return 0
+        measured_with = {"connections": plan.connections, "rounds": plan.rounds, "seconds": plan.seconds}
+        return Found(rows, _audited(dsn, told), {**machine(dsn), **measured_with})
 
 
 def _options() -> argparse.Namespace:
@@ -142,15 +161,20 @@ class Run:
 def _settle(port: int) -> None:
     """Wait until the read models have caught up: no operation pays for the one before it."""
     deadline = time.monotonic() + SETTLED_WITHIN_S
-    while True:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-            ready = msgspec.json.decode(answer.read())
-        reached = min(ready["read_models"].values(), default=0)
-        if reached >= ready["position"] and not any(one["events"] for one in ready["behind"].values()):
-            return
+    while not _has_settled(port):
         if time.monotonic() > deadline:
             raise TimeoutError("the read models did not catch up")
         time.sleep(0.02)
+
+
+def _has_settled(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            ready = msgspec.json.decode(answer.read())
+    except HTTPError:
+        return False
+    reached = min(ready["read_models"].values(), default=0)
+    return reached >= ready["position"] and not any(one["events"] for one in ready["behind"].values())
 
 
 def _audited(dsn: str, told: Mapping[str, str]) -> int:
@@ -162,15 +186,16 @@ def _audited(dsn: str, told: Mapping[str, str]) -> int:
     return int(msgspec.json.decode(audit.stdout)["events"])
 
 
-def _show(rows: Sequence[Row], events: int, here: Mapping[str, Any], *, over_kafka: bool) -> None:
+def _show(found: Found, *, over_kafka: bool) -> None:
+    rows = found.rows
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(table_over_kafka(rows, results.last_rates()) if over_kafka else table(rows))
     for remark in (f"{row.operation.shown}: {row.remark}" for row in rows if row.remark):
         console.print(remark)
-    console.print(f"The audit of the product's {events:,} events is clean.")
-    console.print(", ".join(f"{name} {value}" for name, value in here.items()))
+    console.print(f"The audit of the product's {found.events:,} events is clean.")
+    console.print(", ".join(f"{name} {value}" for name, value in found.machine.items()))
     name = results.LAST_OVER_KAFKA if over_kafka else results.LAST
-    kept = results.keep(results.document(rows, results.last_growth(), here), name)
+    kept = results.keep(results.document(rows, results.last_growth(), found.machine), name)
     console.print(f"Kept in {kept.relative_to(results.FOLDER.parents[1])}.")
 
 

@@ -27,6 +27,7 @@ POLICY: Final[Mapping[str, Any]] = {
     "admit_up_to_seats_left": False,
     "active_ttl_s": 3_600,
     "hold_ttl_s": 3_600,
+    "abandon_waiting_after_s": None,
 }
 """Nobody is held up at the gate, and nothing runs out while it is measured."""
 
@@ -158,9 +159,11 @@ class Sale:
         return self._post([calls.pay(buyer.token) for buyer in self._buyers[: self._reserved]])
 
     def _visit(self) -> Measured:
-        coming = visits.Visits(self._tour, self._users[: self._crowd.visitors])
+        seconds = max(self._seconds, visits.SECONDS_MIN)
+        warm_s = seconds * visits.WARM_SHARE
+        coming = visits.Visits(self._tour, self._users[: self._crowd.visitors], warm_s)
         flows = [coming.follow() for _ in range(self._connections)]
-        result = run_flows(self._port, flows, seconds=self._seconds, warm_s=self._seconds * visits.WARM_SHARE)
+        result = run_flows(self._port, flows, seconds=seconds, warm_s=warm_s)
         return Measured(result, coming.likes(), coming.remark())
 
     def _post(self, asked: Sequence[bytes], *, keep_bodies: bool = False) -> Measured:

@@ -1,5 +1,6 @@
 """Whole visits: token, poll, dates, seats, reserve, charge, pay."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
@@ -25,6 +26,9 @@ So it is never idle, and asks once where others would ask ten times: the calls o
 WARM_SHARE: Final = 0.4
 """Of its time comes on top of the measurement: until all connections have so many who wait."""
 
+SECONDS_MIN: Final = 2.0
+"""However brief all else is: until visits are complete."""
+
 CONCERT_SEATS: Final = HALL_DAYS * HALL_SEATS
 """Visitors come to one concert after another, one for each seat."""
 
@@ -38,8 +42,9 @@ class _Visitor(NamedTuple):
 class Visits:
     """Visitors come one after another; while some wait to be let in, their connection serves others."""
 
-    def __init__(self, code_of: Callable[[int], str], users: Sequence[str]) -> None:
-        """`code_of` names one concert after another."""
+    def __init__(self, code_of: Callable[[int], str], users: Sequence[str], warm_s: float) -> None:
+        """`code_of` names one concert after another; what is asked in the first `warm_s` is not counted."""
+        self._counts_from = time.perf_counter() + warm_s
         self._code_of = code_of
         self._coming = iter(enumerate(users))
         self._read = msgspec.json.Decoder(Buyer).decode
@@ -89,14 +94,15 @@ class Visits:
             raise UnexpectedAnswer(f"in a visit, {step}: {answer}")
         if step not in self._first:
             self._first[step] = Like(asked.partition(b" ")[0].decode(), asked, expected, 0)
-        self._counts[step] += 1
-        self._bytes[step] += len(answer.body)
+        if time.perf_counter() >= self._counts_from:
+            self._counts[step] += 1
+            self._bytes[step] += len(answer.body)
         return answer
 
     def likes(self) -> list[Like]:
         """One request of each step, with the mean length of its answers."""
         return [
-            like._replace(body_bytes=self._bytes[step] // self._counts[step])
+            like._replace(body_bytes=self._bytes[step] // max(1, self._counts[step]))
             for step, like in self._first.items()
         ]
 
