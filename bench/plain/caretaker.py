@@ -47,6 +47,7 @@ LET_IN = """
             ORDER BY queue_number
             LIMIT %(room)s
         )
+        AND status = 'WAITING'
         RETURNING queue_number
     )
     UPDATE queues

@@ -16,7 +16,7 @@ from tests.cli.running_service import wait_until
 SALE: Final = "/concerts/SALE"
 STRICT: Final = "/concerts/STRICT"
 SEATS: Final = f"{SALE}/seats?date=2096-04-01"
-ANN, BEN, EVA, NOBODY = (str(UUID(int=number)) for number in range(1, 5))
+ANN, BEN, EVA, GIL, NOBODY = (str(UUID(int=number)) for number in range(1, 6))
 ADMIN: Final = "the admin"
 
 OWN: Final = {"token", "token_id", "reservation_id", "payment_id"}
@@ -126,7 +126,7 @@ def announce(client: Client) -> None:
 
 def registering(client: Client) -> Iterator[Answer]:
     """Users and wallets."""
-    for user in (ANN, ANN, BEN, EVA):
+    for user in (ANN, ANN, BEN, EVA, GIL):
         yield client.ask("POST /users", {"user_id": user})
     for amount in (0, 150_000, 10_000_001, "much"):
         yield client.ask(f"POST /users/{ANN}/wallet/charges", {"amount": amount})
@@ -134,14 +134,15 @@ def registering(client: Client) -> Iterator[Answer]:
 
 
 def joining(client: Client) -> Iterator[Answer]:
-    """Ann comes first, and is let in."""
+    """Ann comes first, and is let in; Gil loses patience, which brings Eva forward."""
     yield client.ask(f"POST {SALE}/token", {"user_id": NOBODY})
     yield client.ask("POST /concerts/NO-SUCH/token", {"user_id": ANN})
     yield client.ask(f"POST {SALE}/token", {"user_id": ANN})
     client.wait_until_active(ANN + SALE)
-    for user in (ANN, BEN, EVA, BEN):
+    for user in (ANN, BEN, GIL, EVA, BEN):
         yield client.ask(f"POST {SALE}/token", {"user_id": user})
-    for user in (ANN, BEN, EVA):
+    yield client.ask(f"DELETE {SALE}/token", by=GIL + SALE)
+    for user in (ANN, BEN, GIL, EVA):
         yield client.ask(f"GET {SALE}/token", by=user + SALE)
     yield client.ask(f"GET {SALE}/token")
 
