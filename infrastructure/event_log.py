@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
-from uuid import UUID
 
 import msgspec
 import psycopg
@@ -106,17 +105,17 @@ CLOCK: LiteralString = """
 
 NEWER_EVENTS: LiteralString = """
     WITH wanted AS MATERIALIZED (
-        SELECT wanted.id, coalesce(snapshot.version, wanted.version) AS version,
+        SELECT wanted.place, wanted.id, coalesce(snapshot.version, wanted.version) AS version,
                snapshot.version AS snapshot_version, snapshot.position, snapshot.shape, snapshot.state
-        FROM unnest(%b::uuid[], %b::bigint[]) AS wanted (id, version)
+        FROM unnest(%b::uuid[], %b::bigint[]) WITH ORDINALITY AS wanted (id, version, place)
         LEFT JOIN ticketing.snapshots AS snapshot
             ON wanted.version = 0 AND snapshot.stream_id = wanted.id AND snapshot.shape = ANY(%s)
     )
-    SELECT id, snapshot_version, position, shape, state, true AS is_snapshot
+    SELECT place, snapshot_version, position, shape, state, true AS is_snapshot
     FROM wanted
     WHERE snapshot_version IS NOT NULL
     UNION ALL
-    SELECT id, event.originator_version, event.notification_id, event.topic, event.state, false
+    SELECT place, event.originator_version, event.notification_id, event.topic, event.state, false
     FROM wanted
     JOIN ticketing.ticketing_events AS event
         ON event.originator_id = wanted.id AND event.originator_version >= wanted.version
@@ -450,9 +449,9 @@ class PostgresAppend:
 
     def _learn(self, streams: Sequence[Known], rows: Sequence[Row]) -> None:
         """Bring what was known up to date; raises VersionConflict where the log tells another past."""
-        by_stream = _by_stream(rows)
-        for known in streams:
-            self.reading.known[known.stream.name] = _up_to_date(known, by_stream.get(known.stream.id, ()))
+        by_place = _grouped(rows)
+        for place, known in enumerate(streams, 1):
+            self.reading.known[known.stream.name] = _up_to_date(known, by_place.get(place, ()))
 
     async def _remember(self, remembered: Sequence[Known], newer: Sequence[Row]) -> None:
         """Bring what is remembered up to date with what others appended; where that is unclear, read it."""
@@ -460,9 +459,10 @@ class PostgresAppend:
             if remembered:
                 await self.read_more(remembered)
             return
-        by_stream = _by_stream(newer)
+        by_id = _grouped(newer)
         for known in remembered:
-            rows = [row for row in by_stream.get(known.stream.id, ()) if row[POSITION] > known.position]
+            followers = by_id.get(known.stream.id, ()) if by_id else ()
+            rows = [row for row in followers if row[POSITION] > known.position]
             self.reading.known[known.stream.name] = _followed(known, rows) if rows else known
 
     async def _insert(self, writes: Writes) -> Sequence[int]:
@@ -486,11 +486,12 @@ class PostgresAppend:
         return positions
 
 
-def _by_stream(rows: Sequence[Row]) -> Mapping[UUID, Sequence[Row]]:
-    by_stream = defaultdict(list)
+def _grouped(rows: Sequence[Row]) -> Mapping[Any, Sequence[Row]]:
+    """By the stream's id, or its place among those wanted."""
+    grouped = defaultdict(list)
     for row in rows:
-        by_stream[row[0]].append(row)
-    return by_stream
+        grouped[row[0]].append(row)
+    return grouped
 
 
 def _names(rows: Sequence[Row]) -> Collection[str] | None:

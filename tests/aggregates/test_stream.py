@@ -20,6 +20,8 @@ def test_streams_are_called_as_the_rules_page_says() -> None:
 def test_a_streams_id_is_the_uuid_of_its_name_under_a_namespace_that_never_changes() -> None:
     assert UUID("7c1d9a52-3b0e-5f64-9a77-1f2f0c8e4b10") == NAMESPACE
     assert wallet.stream(ANN).id == stream_id(f"wallet/{ANN}") == uuid5(NAMESPACE, f"wallet/{ANN}")
+    names = ["", "공연/서울", *(f"seat/{number}" for number in range(200))]
+    assert [stream_id(name) for name in names] == [uuid5(NAMESPACE, name) for name in names]
 
 
 def test_events_are_spread_by_concert_but_a_wallets_by_user() -> None:
