@@ -34,8 +34,8 @@ class Figures(NamedTuple):
 
 def figures(result: Result) -> Figures:
     """What there is to say of one measurement."""
-    percentiles = (result.percentile(percent) for percent in (50, 95, 99))
-    return Figures(result.rate, *percentiles, result.client_cpu)
+    p50_ms, p95_ms, p99_ms = (result.percentile(percent) for percent in (50, 95, 99))
+    return Figures(result.rate, p50_ms, p95_ms, p99_ms, result.client_cpu)
 
 
 class Round(NamedTuple):

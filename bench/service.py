@@ -83,8 +83,10 @@ def _database_beside(dsn: str) -> Iterator[str]:
     name = f"{conninfo_to_dict(dsn)['dbname']}_plain"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        yield make_conninfo(dsn, dbname=name)
-        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+        try:
+            yield make_conninfo(dsn, dbname=name)
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 @contextmanager
