@@ -30,6 +30,8 @@ from bench.service import TICKETING, bare, embedded, plain, service
 from bench.table import table, table_over_kafka
 from bench.topic import over_kafka
 
+NAMES: Final = [operation.name for operation in OPERATIONS]
+
 SETTLED_WITHIN_S: Final = 60
 
 WIDTH: Final = 160
@@ -58,12 +60,15 @@ def main() -> int:
     console = Console(stderr=True, highlight=False)
     plan = SMOKE if options.smoke else FULL
     plan = plan._replace(rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
+    operations = [one for one in OPERATIONS if one.name in (options.only or NAMES)]
     try:
-        found = _measure(plan, console, kafka=options.kafka)
+        found = _measure(plan, operations, console, kafka=options.kafka)
     except (UnexpectedAnswer, TimeoutError, subprocess.CalledProcessError) as error:
         console.print(f"[red]The benchmark failed: {escape(str(error))}")
         return 1
     _show(found, over_kafka=options.kafka)
+    if not options.only:
+        _keep(found, results.LAST_OVER_KAFKA if options.kafka else results.LAST)
     return 0
 
 
@@ -76,12 +81,12 @@ class Found(NamedTuple):
     machine: Mapping[str, Any]
 
 
-def _measure(plan: Plan, console: Console, *, kafka: bool) -> Found:
+def _measure(plan: Plan, operations: Sequence[Operation], console: Console, *, kafka: bool) -> Found:
     with ExitStack() as stack:
         dsn, told = stack.enter_context(over_kafka() if kafka else embedded())
         port = stack.enter_context(service(dsn, told=told))
         plain_port = None if kafka else stack.enter_context(plain(dsn))
-        rows = Run(plan, console, port, plain_port).rows()
+        rows = Run(plan, operations, console, port, plain_port).rows()
         _settle(port)
         measured_with = {"connections": plan.connections, "rounds": plan.rounds, "seconds": plan.seconds}
         return Found(rows, _audited(dsn, told), {**machine(dsn), **measured_with})
@@ -92,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="briefly, to see that it works")
     parser.add_argument("--seconds", type=float, help=f"of each measurement ({FULL.seconds})")
     parser.add_argument("--rounds", type=int, help=f"of which medians are taken ({FULL.rounds})")
+    parser.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help="; ".join(NAMES))
     parser.add_argument("--kafka", action="store_true", help="the product alone, with Kafka in between")
     return parser.parse_args()
 
@@ -99,8 +105,16 @@ def _options() -> argparse.Namespace:
 class Run:
     """All rounds. Within one, each operation is measured at all contestants before the next operation."""
 
-    def __init__(self, plan: Plan, console: Console, port: int, plain_port: int | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        operations: Sequence[Operation],
+        console: Console,
+        port: int,
+        plain_port: int | None,
+    ) -> None:
         self._plan = plan
+        self._operations = operations
         self._console = console
         self._port = port
         self._plain_port = plain_port
@@ -113,13 +127,13 @@ class Run:
             for operation, measured, remark in self._round(number):
                 rounds[operation].append(measured)
                 remarks[operation] = remark
-        return [results.row(operation, rounds[operation], remarks[operation]) for operation in OPERATIONS]
+        return [results.row(operation, rounds[operation], remarks[operation]) for operation in rounds]
 
     def _round(self, number: int) -> Iterator[tuple[Operation, Round, str]]:
         self._tell(f"Round {number} of {self._plan.rounds}: putting concerts on sale …")
         product = self._sale(self._port, self._plan.crowd, number)
         beside = self._plain_port and self._sale(self._plain_port, self._plan.plain_crowd, number)
-        for operation in OPERATIONS:
+        for operation in self._operations:
             _settle(self._port)
             measured = product.measures[operation.name]()
             _settle(self._port)
@@ -194,9 +208,11 @@ def _show(found: Found, *, over_kafka: bool) -> None:
         console.print(remark)
     console.print(f"The audit of the product's {found.events:,} events is clean.")
     console.print(", ".join(f"{name} {value}" for name, value in found.machine.items()))
-    name = results.LAST_OVER_KAFKA if over_kafka else results.LAST
-    kept = results.keep(results.document(rows, results.last_growth(), found.machine), name)
-    console.print(f"Kept in {kept.relative_to(results.FOLDER.parents[1])}.")
+
+
+def _keep(found: Found, name: str) -> None:
+    kept = results.keep(results.document(found.rows, results.last_growth(), found.machine), name)
+    print(f"Kept in {kept.relative_to(results.FOLDER.parents[1])}.")
 
 
 if __name__ == "__main__":

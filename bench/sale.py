@@ -73,7 +73,7 @@ class Sale:
             "pay": self._pay,
             "whole_visit": self._visit,
         }
-        """By the operation's name, to be called in the order of `bench.operations`."""
+        """By the operation's name; `bench.operations` has them in the order in which a sale goes."""
 
     def prepare(self) -> None:
         """Put the round's concerts on sale, and let in those who are to reserve, to look and to race."""
@@ -125,6 +125,8 @@ class Sale:
         return issued
 
     def _poll_waiting(self) -> Measured:
+        if not self._waiting:
+            self._issue_token()
         return self._read(f"{calls.concert(self._line)}/token", self._waiting)
 
     def _look_at_dates(self) -> Measured:
@@ -156,6 +158,8 @@ class Sale:
         return reserved
 
     def _pay(self) -> Measured:
+        if not self._reserved:
+            self._reserve()
         return self._post([calls.pay(buyer.token) for buyer in self._buyers[: self._reserved]])
 
     def _visit(self) -> Measured:
