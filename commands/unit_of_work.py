@@ -142,10 +142,15 @@ class UnitOfWork:
         return max(at_the_earliest, last_heard_at, self._hearing.since)
 
     def merge_queues(self) -> None:
-        """Record what the batch made of each queue, in the batch's own name."""
+        """Record what the batch made of each queue, in the batch's own name, and end the batch.
+
+        Nothing is left that could be taken back: such steps point back at their unit of work, and so would
+        keep all that the batch has made until the garbage collector came for it.
+        """
         self.begin(self._batch_id, self._batch_id)
         for code, draft in self._drafts.items():
             self.record(queue.stream(code), queue.events(draft))
+        self._undo.clear()
 
     def states(self) -> Mapping[str, Known]:
         """The states of the streams that were recorded on."""

@@ -1,5 +1,6 @@
 """What a batch makes of its commands: merged events for a queue, and neighbours kept apart."""
 
+import gc
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -203,6 +204,20 @@ def test_everything_that_a_batch_misses_is_asked_for_at_once() -> None:
     assert [stream.name for stream in more.value.streams] == [
         wallet.stream(user_id).name for user_id in (ANN, BEN, CAT)
     ]
+
+
+def test_what_a_batch_has_made_goes_without_the_garbage_collector() -> None:
+    """Whoever collects thousands of objects twice a second lets everyone wait meanwhile."""
+    visit = [reserve(ANN, 7), leave(BEN), join(CAT), reserve(ANN, 7), pay(ANN), pay(BEN)]
+    asked = given(on_sale(), inside(ANN, balance=PRICE), inside(BEN, number=2), registered(CAT))
+    gc.collect()
+    gc.disable()
+    try:
+        asked.when(*visit)
+        left_over = gc.collect()
+    finally:
+        gc.enable()
+    assert left_over == 0
 
 
 def test_deciding_again_comes_to_the_same() -> None:
