@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
 
 FULL: Final = Plan(3, 2.5, 128, Crowd(20_000, 10_000, 5_000), Crowd(6_000, 3_500, 2_000))
-SMOKE: Final = Plan(1, 0.4, 64, Crowd(3_000, 1_000, 3_000), Crowd(1_000, 400, 1_000))
+SMOKE: Final = Plan(1, 0.4, 64, Crowd(2_000, 800, 2_000), Crowd(600, 300, 600))
 
 
 def main() -> int:
