@@ -51,6 +51,15 @@ async def two_in_one(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+async def in_its_own_time(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer with what was asked for: `/slow` after many others could have been answered."""
+    for _ in range(100 if scope["path"] == "/slow" else 0):
+        await asyncio.sleep(0)
+    path = scope["raw_path"]
+    await begin(send, [(b"content-length", b"%d" % len(path))])
+    await send({"type": "http.response.body", "body": path})
+
+
 async def begin(send: Send, headers: Headers) -> None:
     """Begin an answer."""
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -60,9 +69,7 @@ def said(app: ASGIApp, *requests: bytes) -> bytes:
     """Serve the application, send these requests, and return what comes until the connection is closed."""
 
     async def serve(listener: socket.socket) -> bytes:
-        server = uvicorn.Server(
-            uvicorn.Config(app, http=BoundedHttp, lifespan="off", log_config=None, server_header=False)
-        )
+        server = uvicorn.Server(_config(app))
         serving = asyncio.create_task(server.serve([listener]))
         address = listener.getsockname()
         answered = await asyncio.to_thread(_ask, address, b"".join(requests))
@@ -72,6 +79,15 @@ def said(app: ASGIApp, *requests: bytes) -> bytes:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return asyncio.run(serve(listener))
+
+
+def _waits_for_a_reader(connection: Any) -> bool:
+    waits: bool = connection.flow.write_paused
+    return waits
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(app, http=BoundedHttp, lifespan="off", log_config=None, server_header=False)
 
 
 def _ask(address: Any, request: bytes) -> bytes:
@@ -101,6 +117,44 @@ def test_answers_follow_each_other_on_one_connection() -> None:
     answered = said(whole, NEXT, NEXT, LAST)
     assert answered.count(b"HTTP/1.1 200 OK\r\n") == answered.count(b"\r\n\r\nwhole") == 3
     assert answered.count(b"connection: close") == 1
+
+
+def test_an_answer_waits_for_those_before_it() -> None:
+    paths = [b"/slow", b"/quick", b"/slow", b"/slow", b"/quick"]
+    requests = [b"GET %s HTTP/1.1\r\nHost: here\r\n\r\n" % path for path in paths]
+    answered = said(in_its_own_time, *requests, LAST)
+    assert [answer.partition(b"HTTP/1.1")[0] for answer in answered.split(b"\r\n\r\n")[1:-1]] == paths
+
+
+def test_who_does_not_read_is_answered_no_more_than_is_under_way() -> None:
+    """So nobody has more of this service's memory than an answer or two."""
+    asked = 100
+    body = b"x" * 2**20
+    begun = 0
+
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal begun
+        begun += 1
+        await begin(send, [(b"content-length", b"%d" % len(body))])
+        await send({"type": "http.response.body", "body": body})
+
+    async def serve(listener: socket.socket) -> None:
+        server = uvicorn.Server(_config(answer))
+        serving = asyncio.create_task(server.serve([listener]))
+        _, client = await asyncio.open_connection(*listener.getsockname(), limit=1)
+        client.write(NEXT * asked)
+        async with asyncio.timeout(WITHIN_S):
+            while not any(map(_waits_for_a_reader, server.server_state.connections)):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        for _ in range(10 * asked):
+            await asyncio.sleep(0)
+        server.should_exit = server.force_exit = True
+        client.transport.abort()
+        await serving
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(serve(listener))
+    assert begun < asked / 2
 
 
 def test_an_answer_in_parts_is_sent_in_chunks() -> None:
