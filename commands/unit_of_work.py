@@ -98,7 +98,7 @@ class UnitOfWork:
 
         Should somebody have the same id, the append is a version conflict.
         """
-        self._record(self._find(stream) or nothing_known(stream), [event], visit)
+        self._record(nothing_known(stream), [event], visit)
 
     def _record(self, known: Known, events: Sequence[Event], visit: Visit | None) -> None:
         stream, state, version = known.stream, known.state, known.version
@@ -166,13 +166,10 @@ class UnitOfWork:
         ]
 
     def _at(self, stream: Stream[Any]) -> Known:
-        known = self._find(stream)
+        known = self._working.get(stream.name) or self._known.get(stream.name)
         if known is None:
             raise StreamsNeeded(stream)
         return known
-
-    def _find(self, stream: Stream[Any]) -> Known | None:
-        return self._working.get(stream.name) or self._known.get(stream.name)
 
     def _forget_name(self) -> None:
         self.names.pop()

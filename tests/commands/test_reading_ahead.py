@@ -201,3 +201,13 @@ async def test_an_id_that_somebody_has_already_is_not_given_to_another() -> None
         same_payment = msgspec.structs.replace(pay(BEN), payment_id=pay(ANN).payment_id)
         assert isinstance((await service.execute(same_payment)).outcome, TryAgain)
         await service.done(pay(BEN))
+
+
+@in_no_time
+async def test_nor_is_an_id_given_to_two_that_are_decided_together() -> None:
+    async with RunningBus() as service:
+        await service.done(on_sale(), inside(ANN), inside(BEN, 2))
+        same = msgspec.structs.replace(reserve(BEN, 8), reservation_id=reservation_of(ANN))
+        answers = await service.ask(reserve(ANN, 7), same)
+        assert [type(answer.outcome) for answer in answers] == [TryAgain, TryAgain]
+        await service.done(reserve(ANN, 7), reserve(BEN, 8))
