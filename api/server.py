@@ -17,7 +17,7 @@ from api.readiness import Readiness
 from api.services import Services
 from commands.bus import CommandBus
 from infrastructure.audits import Audits
-from infrastructure.collector import collect_rarely
+from infrastructure.collector import BETWEEN_ANSWERS, collect_rarely
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.event_log import PostgresEventLog
 from infrastructure.hearing import Hearing
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings, dsn: str, *, fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT; then finish what has begun, and drain the command bus."""
     allow_many_connections()
-    collect_rarely()
+    collect_rarely(BETWEEN_ANSWERS)
     async with running_services(settings, dsn) as services:
         log.info("api_starts", host=settings.host, port=settings.port, fd=fd)
         await serve(http_server(services), None if fd is None else socket.socket(fileno=fd))

@@ -24,7 +24,7 @@ from psycopg import AsyncConnection, Connection
 from bench.audit import log
 from bench.client import request, run
 from bench.service import database, embedded, migrate, processes, service
-from infrastructure.collector import collect_rarely
+from infrastructure.collector import IN_BATCHES, collect_rarely
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.feed import PostgresFeed
 from infrastructure.kafka_client import client_options
@@ -111,7 +111,7 @@ def projector_speed(dsn: str, told: Mapping[str, str], events: int) -> Speed:
             await topic.read(nothing, 1)
             await asyncio.sleep(LOOK_EVERY_S)
         projector = Projector(dsn, feed, PROJECTIONS, topic=topic)
-        collect_rarely()  # as `ticketing project` does
+        collect_rarely(IN_BATCHES)  # as `ticketing project` does
         stop = asyncio.Event()
         running = asyncio.create_task(projector.run(stop))
         began, worked = time.perf_counter(), time.process_time()

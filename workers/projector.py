@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from psycopg import AsyncConnection
 
 from commands.ports import LogReplaced
-from infrastructure.collector import collect_rarely
+from infrastructure.collector import IN_BATCHES, collect_rarely
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.feed import PostgresFeed
 from infrastructure.kafka_client import client_options, in_our_words
@@ -29,7 +29,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     dsn = settings.required_database_url
     feed = PostgresFeed(dsn)
     topic = None if settings.kafka is None else _topic(settings, feed)
-    collect_rarely()
+    collect_rarely(IN_BATCHES)
     projector = Projector(dsn, feed, PROJECTIONS, topic=topic)
     status = WorkerStatus(dsn, ROLE, lambda: {**facts(projector), **of_topic(projector, topic)})
     with in_our_words():

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from infrastructure.collector import collect_rarely
+from infrastructure.collector import IN_BATCHES, collect_rarely
 from infrastructure.leader import Leader
 from infrastructure.relay import Relay
 from infrastructure.settings import Settings
@@ -13,7 +13,7 @@ ROLE = "relay"
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run one relay process until `stop` is set. Raises SettingsError without a database or without Kafka."""
-    collect_rarely()
+    collect_rarely(IN_BATCHES)
     dsn = settings.required_database_url
     leader = Leader(dsn, ROLE)
     relay = Relay(dsn, settings, lambda: leader.leads)

@@ -10,7 +10,7 @@ from bench.growth.figure import Figure, Growth, Tell, at_least
 from bench.growth.running import connect, settle
 from bench.rebuild import seconds_of
 from bench.service import database
-from infrastructure.collector import collect_rarely
+from infrastructure.collector import IN_BATCHES, collect_rarely
 from projections.registry import PROJECTIONS
 from tests.audit.database import project
 
@@ -30,7 +30,7 @@ class Following(NamedTuple):
 
 def measure(tell: Tell, *, short: bool) -> Growth:
     """Let one log grow; at its end, rebuild each read model by itself, too."""
-    collect_rarely()  # as `ticketing project` does
+    collect_rarely(IN_BATCHES)  # as `ticketing project` does
     sizes = SHORT_SIZES if short else SIZES
     found: list[Following] = []
     events = 0
