@@ -126,7 +126,8 @@ def _announce(service: RunningService, policy: Mapping[str, Any]) -> None:
     file = service.data_folder.parent / "catalogue.json"
     file.write_bytes(msgspec.json.encode({"concerts": [concert]}))
     loaded = ticketing("catalogue", "load", str(file), data_folder=service.data_folder, port=service.port)
-    loaded.check_returncode()
+    if loaded.returncode:
+        raise RuntimeError(loaded.stderr)
 
 
 def _rush(service: RunningService, buyers: int, connections: int) -> tuple[RushReport, Mapping[str, Costs]]:
