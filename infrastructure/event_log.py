@@ -18,7 +18,7 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 import structlog
-from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
+from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
 from aggregates.event import RecordedEvent
@@ -42,6 +42,7 @@ from commands.ports import (
     evolved,
 )
 from infrastructure import codec
+from infrastructure.round_trips import RoundTrips, Row
 
 APPEND_LOCK = 7_303_014_510
 
@@ -65,8 +66,6 @@ INDEXED = (
 Left alone it reads the whole log for each batch, until the table has been analysed.
 """
 
-Row = tuple[Any, ...]
-
 POSITION = 2
 """Where a row of events has its place in the log."""
 
@@ -81,7 +80,7 @@ def _shape(aggregate: Aggregate[Any]) -> str:
 SNAPSHOT_SHAPES = {aggregate.kind: _shape(aggregate) for aggregate in AGGREGATES if aggregate.shape}
 """By kind. A snapshot is used only by code whose state has the very shape, and comes about the very way."""
 
-LOCK: LiteralString = "SELECT pg_advisory_xact_lock(%s)"
+LOCK: LiteralString = "SELECT pg_advisory_xact_lock($1)"
 
 EPOCH: LiteralString = """
     SELECT ticketing.log_has_moved(), epoch::text
@@ -93,7 +92,7 @@ EPOCH: LiteralString = """
 CLOCK: LiteralString = """
     SELECT clock_timestamp(), last.notification_id, last.state,
            (SELECT epoch::text FROM ticketing.log_epochs ORDER BY number DESC LIMIT 1),
-           (SELECT state FROM ticketing.ticketing_events WHERE notification_id = %s)
+           (SELECT state FROM ticketing.ticketing_events WHERE notification_id = $1)
     FROM (VALUES (1)) AS one
     LEFT JOIN (
         SELECT notification_id, state
@@ -107,9 +106,9 @@ NEWER_EVENTS: LiteralString = """
     WITH wanted AS MATERIALIZED (
         SELECT wanted.place, wanted.id, coalesce(snapshot.version, wanted.version) AS version,
                snapshot.version AS snapshot_version, snapshot.position, snapshot.shape, snapshot.state
-        FROM unnest(%b::uuid[], %b::bigint[]) WITH ORDINALITY AS wanted (id, version, place)
+        FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS wanted (id, version, place)
         LEFT JOIN ticketing.snapshots AS snapshot
-            ON wanted.version = 0 AND snapshot.stream_id = wanted.id AND snapshot.shape = ANY(%s)
+            ON wanted.version = 0 AND snapshot.stream_id = wanted.id AND snapshot.shape = ANY($3)
     )
     SELECT place, snapshot_version, position, shape, state, true AS is_snapshot
     FROM wanted
@@ -125,22 +124,22 @@ NEWER_EVENTS: LiteralString = """
 APPENDED_SINCE: LiteralString = """
     SELECT originator_id, originator_version, notification_id, topic, state, false
     FROM ticketing.ticketing_events
-    WHERE notification_id > %s
-      AND (SELECT max(notification_id) FROM ticketing.ticketing_events) <= %s
+    WHERE notification_id > $1
+      AND (SELECT max(notification_id) FROM ticketing.ticketing_events) <= $2
     ORDER BY notification_id
 """
 """All of it or, where the log goes on beyond the second position, nothing."""
 
 OUTCOMES: LiteralString = """
     SELECT outcome.caller, outcome.key, outcome.request, outcome.reply, outcome.position
-    FROM unnest(%s::text[], %s::text[]) AS wanted (caller, key)
+    FROM unnest($1::text[], $2::text[]) AS wanted (caller, key)
     JOIN ticketing.command_outcomes AS outcome USING (caller, key)
 """
 
 HEARD: LiteralString = """
     SELECT heard.token_id, heard.last_heard_at
     FROM ticketing.heard
-    WHERE heard.token_id = ANY(%s)
+    WHERE heard.token_id = ANY($1)
 """
 
 LISTENING: LiteralString = "SELECT min(beat_at), max(since) FROM ticketing.hearing"
@@ -149,7 +148,7 @@ LISTENING: LiteralString = "SELECT min(beat_at), max(since) FROM ticketing.heari
 APPEND_EVENTS: LiteralString = """
     INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
     SELECT id, version, topic, state
-    FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[])
         WITH ORDINALITY AS event (id, version, topic, state, place)
     ORDER BY place
     RETURNING notification_id
@@ -159,22 +158,23 @@ RECORD_OUTCOMES: LiteralString = """
     INSERT INTO ticketing.command_outcomes
         (caller, key, request, reply, command_id, position, recorded_at)
     SELECT caller, key, request, reply, command_id,
-           (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events), %s
-    FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::uuid[])
+           (SELECT coalesce(max(notification_id), 0) FROM ticketing.ticketing_events), $1
+    FROM unnest($2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::uuid[])
         AS outcome (caller, key, request, reply, command_id)
 """
 
 WRITE_NAMES: LiteralString = """
     INSERT INTO ticketing.users (user_id, name)
-    SELECT user_id, name FROM unnest(%s::uuid[], %s::text[]) AS named (user_id, name)
+    SELECT user_id, name FROM unnest($1::uuid[], $2::text[]) AS named (user_id, name)
     ON CONFLICT (user_id) DO UPDATE SET name = excluded.name
 """
 
-TAKE_SNAPSHOT: LiteralString = """
+TAKE_SNAPSHOTS: LiteralString = """
     INSERT INTO ticketing.snapshots (stream_id, version, position, shape, state)
-    SELECT event.originator_id, event.originator_version, event.notification_id, %s, %s
-    FROM ticketing.ticketing_events AS event
-    WHERE event.originator_id = %s AND event.originator_version = %s
+    SELECT event.originator_id, event.originator_version, event.notification_id, long.shape, long.state
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[]) AS long (id, version, shape, state)
+    JOIN ticketing.ticketing_events AS event
+        ON event.originator_id = long.id AND event.originator_version = long.version
     ON CONFLICT (stream_id) DO UPDATE
         SET version = excluded.version, position = excluded.position,
             shape = excluded.shape, state = excluded.state
@@ -184,7 +184,7 @@ LAST_POSITION: LiteralString = "SELECT coalesce(max(notification_id), 0) FROM ti
 
 FIND_EVENTS: LiteralString = """
     SELECT event.notification_id, event.state
-    FROM unnest(%s::uuid[], %s::bigint[]) WITH ORDINALITY AS wanted (id, version, place)
+    FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS wanted (id, version, place)
     JOIN ticketing.ticketing_events AS event
         ON event.originator_id = wanted.id AND event.originator_version = wanted.version
     ORDER BY place
@@ -192,7 +192,7 @@ FIND_EVENTS: LiteralString = """
 
 FIND_OUTCOME: LiteralString = """
     SELECT position FROM ticketing.command_outcomes
-    WHERE caller = %s AND key = %s AND command_id = %s
+    WHERE caller = $1 AND key = $2 AND command_id = $3
 """
 
 END_LONG_HOLDERS: LiteralString = """
@@ -203,13 +203,15 @@ END_LONG_HOLDERS: LiteralString = """
       AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND lock.granted
       AND lock.objsubid = 1
-      AND (lock.classid::bigint << 32 | lock.objid::bigint) = %s
-      AND holder.xact_start < clock_timestamp() - %s * interval '1 millisecond'
-      AND holder.query_start < clock_timestamp() - %s * interval '1 millisecond'
+      AND (lock.classid::bigint << 32 | lock.objid::bigint) = $1
+      AND holder.xact_start < clock_timestamp() - $2 * interval '1 millisecond'
+      AND holder.query_start < clock_timestamp() - $3 * interval '1 millisecond'
 """
 
 
 BEGIN: LiteralString = "BEGIN ISOLATION LEVEL READ COMMITTED"
+COMMIT: LiteralString = "COMMIT"
+ROLLBACK: LiteralString = "ROLLBACK"
 
 CONNECTION_LOST = ("57P", "08")
 """SQLSTATE classes that say nothing about what became of a COMMIT: the server ends the session."""
@@ -227,7 +229,7 @@ class PostgresEventLog:
         self._dsn = dsn
         self._epoch = epoch
         self._witness: tuple[int, bytes | None] = (0, None)
-        self._connection: AsyncConnection[Row] | None = None
+        self._trips: RoundTrips | None = None
         self._in_reach = True
 
     async def close(self) -> None:
@@ -236,28 +238,28 @@ class PostgresEventLog:
 
     async def begin(self, wanted: Wanted, deadline: float) -> "PostgresAppend":
         """Take the append lock and read. See `commands.ports.EventLog`."""
-        async with self._connected(deadline) as connection:
-            append = PostgresAppend(self, connection, deadline)
+        async with self._connected(deadline) as trips:
+            append = PostgresAppend(self, trips, deadline)
             while True:
                 try:
                     await append.open(wanted)
                 except psycopg.errors.LockNotAvailable:
-                    await _end_long_holders(connection)
+                    await _end_long_holders(trips)
                 else:
                     return append
 
     async def find(self, writes: Writes, deadline: float) -> Sequence[int] | None:
         """Look an append up by what only it can have written. See `commands.ports.EventLog`."""
-        async with self._connected(deadline) as connection:
+        async with self._connected(deadline) as trips:
             while True:
                 try:
-                    async with connection.transaction():
-                        await connection.execute(LOCK, [APPEND_LOCK])
-                        if writes.events:
-                            return await self._find_events(connection, writes.events)
-                        return await _find_outcomes(connection, writes)
+                    found = await trips.ask({BEGIN: (), LOCK: [APPEND_LOCK], **_traces(writes)})
                 except psycopg.errors.LockNotAvailable:
-                    await _end_long_holders(connection)
+                    await trips.ask({ROLLBACK: ()})
+                    await _end_long_holders(trips)
+                else:
+                    await trips.ask({ROLLBACK: ()})
+                    return self._found(writes, found)
 
     @property
     def witness_position(self) -> int:
@@ -275,48 +277,45 @@ class PostgresEventLog:
 
     def lose(self) -> None:
         """Drop the connection; what it had not committed the server rolls back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.pgconn.finish()
+        trips, self._trips = self._trips, None
+        if trips is not None:
+            trips.connection.pgconn.finish()
 
-    async def _find_events(
-        self, connection: AsyncConnection[Row], events: Sequence[NewEvent]
-    ) -> Sequence[int] | None:
-        found = await _find_events(connection, events)
-        if found is None:
+    def _found(self, writes: Writes, found: Mapping[LiteralString, Sequence[Row]]) -> Sequence[int] | None:
+        if FIND_OUTCOME in found:
+            return [position for (position,) in found[FIND_OUTCOME]] or None
+        events = found.get(FIND_EVENTS, ())
+        if not events or not _are_those(events, writes.events):
             return None
-        self.saw(*found[-1])
-        return [position for position, _ in found]
+        self.saw(*events[-1])
+        return [position for position, _ in events]
 
-    async def _connect(self) -> AsyncConnection[Row]:
+    async def _connect(self) -> RoundTrips:
         connection = await AsyncConnection.connect(
             self._dsn,
             autocommit=True,
-            prepare_threshold=0,
             connect_timeout=CONNECT_TIMEOUT_S,
             options=f"-c lock_timeout={LOCK_WAIT_MS} {INDEXED}",
             application_name="ticketing-append",
         )
-        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
-        return connection
+        return RoundTrips(connection)
 
-    async def _require_the_same_log(self, connection: AsyncConnection[Row]) -> None:
-        cursor = await connection.execute(EPOCH)
-        ((has_moved, epoch),) = await cursor.fetchall()
+    async def _require_the_same_log(self, trips: RoundTrips) -> None:
+        ((has_moved, epoch),) = (await trips.ask({EPOCH: ()}))[EPOCH]
         self._epoch = self._epoch or epoch
         if has_moved or epoch != self._epoch:
             raise LogReplaced
 
     @asynccontextmanager
-    async def _connected(self, deadline: float) -> AsyncIterator[AsyncConnection[Row]]:
+    async def _connected(self, deadline: float) -> AsyncIterator[RoundTrips]:
         """Give the connection, made anew if it was lost. Raises LogUnavailable when it is lost meanwhile."""
         try:
-            if self._connection is None or self._connection.closed:
+            if self._trips is None or self._trips.connection.closed:
                 async with asyncio.timeout_at(deadline):
-                    self._connection = await self._connect()
-                    await self._require_the_same_log(self._connection)
-            with _cut_at(deadline, self._connection):
-                yield self._connection
+                    self._trips = await self._connect()
+                    await self._require_the_same_log(self._trips)
+            with _cut_at(deadline, self._trips.connection):
+                yield self._trips
             self._in_reach = True
         except (psycopg.OperationalError, OSError, TimeoutError) as error:
             self.lose()
@@ -336,44 +335,40 @@ class PostgresAppend:
 
     reading: Reading
 
-    def __init__(
-        self, event_log: PostgresEventLog, connection: AsyncConnection[Row], deadline: float
-    ) -> None:
+    def __init__(self, event_log: PostgresEventLog, trips: RoundTrips, deadline: float) -> None:
         self._log = event_log
-        self._connection = connection
+        self._trips = trips
         self._deadline = deadline
 
     async def open(self, wanted: Wanted) -> None:
         """Begin, lock, read: one round trip."""
-        execute = self._connection.execute
-        outcomes = listening = heard = events = appended = None
+        asked: dict[LiteralString, Sequence[Any]] = {
+            BEGIN: (),
+            LOCK: [APPEND_LOCK],
+            CLOCK: [Int8(self._log.witness_position)],
+        }
+        if wanted.streams:
+            asked[NEWER_EVENTS] = _newer_than(wanted.streams)
+        if until := wanted.remembered_until:
+            asked[APPENDED_SINCE] = [Int8(until), Int8(until + NEWER_MAX)]
+        if wanted.keys:
+            callers, keys = zip(*wanted.keys, strict=True)
+            asked[OUTCOMES] = [list(callers), list(keys)]
+        if wanted.silence_of:
+            asked |= {LISTENING: (), HEARD: [list(wanted.silence_of)]}
         try:
-            async with self._connection.pipeline():
-                await execute(BEGIN)
-                await execute(LOCK, [APPEND_LOCK])
-                clock = await execute(CLOCK, [Int8(self._log.witness_position)], binary=True)
-                if wanted.streams:
-                    events = await self._select_newer(wanted.streams)
-                if until := wanted.remembered_until:
-                    since = [Int8(until), Int8(until + NEWER_MAX)]
-                    appended = await execute(APPENDED_SINCE, since, binary=True)
-                if wanted.keys:
-                    callers, keys = zip(*wanted.keys, strict=True)
-                    outcomes = await execute(OUTCOMES, [list(callers), list(keys)], binary=True)
-                if wanted.silence_of:
-                    listening = await execute(LISTENING, binary=True)
-                    heard = await execute(HEARD, [list(wanted.silence_of)], binary=True)
+            rows = await self._trips.ask(asked)
         except psycopg.errors.LockNotAvailable:
             await self.give_up()
             raise
-        ((clock_now, position, last_state, epoch, witness),) = await clock.fetchall()
+        ((clock_now, position, last_state, epoch, witness),) = rows[CLOCK]
         self._log.testify(epoch, witness)
         now = clock_now.astimezone(UTC)  # in the server's zone, hours could be skipped when adding to it
         if last_state is not None:
             if last := codec.find_form(last_state):
                 now = max(now, last.recorded_at + timedelta(microseconds=1))
             self._log.saw(position, last_state)
-        newer = await appended.fetchall() if appended else ()
+        newer = rows.get(APPENDED_SINCE, ())
         can_be_told = until > 0 and (bool(newer) or position == until)
         self.reading = Reading(
             now,
@@ -381,17 +376,16 @@ class PostgresAppend:
             {},
             {
                 KeyOfCaller(caller, key): RecordedOutcome(request, reply, at)
-                for caller, key, request, reply, at in (await outcomes.fetchall() if outcomes else ())
+                for caller, key, request, reply, at in rows.get(OUTCOMES, ())
             },
             Hearing(
-                _hearing_since(now, *(await listening.fetchall())[0]) if listening else None,
-                {id_: at.astimezone(UTC) for id_, at in await heard.fetchall()} if heard else {},
+                _hearing_since(now, *rows[LISTENING][0]) if LISTENING in rows else None,
+                {id_: at.astimezone(UTC) for id_, at in rows.get(HEARD, ())},
             ),
             _names(newer) if can_be_told else None,
         )
         try:
-            if events is not None:
-                self._learn(wanted.streams, await events.fetchall())
+            self._learn(wanted.streams, rows.get(NEWER_EVENTS, ()))
             await self._remember(wanted.remembered, newer)
         except BaseException:
             await self.give_up()
@@ -400,9 +394,9 @@ class PostgresAppend:
     async def read_more(self, streams: Sequence[Known]) -> None:
         """Read further streams at the same place in the log."""
         try:
-            with _cut_at(self._deadline, self._connection):
-                events = await self._select_newer(streams)
-                self._learn(streams, await events.fetchall())
+            with _cut_at(self._deadline, self._trips.connection):
+                rows = await self._trips.ask({NEWER_EVENTS: _newer_than(streams)})
+            self._learn(streams, rows[NEWER_EVENTS])
         except (psycopg.OperationalError, OSError) as error:
             self._log.lose()
             raise LogUnavailable from error
@@ -410,7 +404,7 @@ class PostgresAppend:
     async def commit(self, writes: Writes) -> Sequence[int]:
         """Append and commit: one round trip."""
         try:
-            with _cut_at(self._deadline, self._connection):
+            with _cut_at(self._deadline, self._trips.connection):
                 return await self._insert(writes)
         except psycopg.errors.UniqueViolation as taken:
             await self.give_up()
@@ -428,24 +422,13 @@ class PostgresAppend:
 
     async def give_up(self) -> None:
         """Roll back, and so release the lock."""
-        if self._connection.closed:
+        if self._trips.connection.closed:
             return
         try:
-            with _cut_at(self._deadline, self._connection):
-                await self._connection.execute("ROLLBACK")
+            with _cut_at(self._deadline, self._trips.connection):
+                await self._trips.ask({ROLLBACK: ()})
         except (psycopg.Error, OSError):
             self._log.lose()
-
-    async def _select_newer(self, streams: Sequence[Known]) -> AsyncCursor[Row]:
-        return await self._connection.execute(
-            NEWER_EVENTS,
-            [
-                [known.stream.id for known in streams],
-                [known.version for known in streams],
-                list(SNAPSHOT_SHAPES.values()),
-            ],
-            binary=True,
-        )
 
     def _learn(self, streams: Sequence[Known], rows: Sequence[Row]) -> None:
         """Bring what was known up to date; raises VersionConflict where the log tells another past."""
@@ -466,21 +449,21 @@ class PostgresAppend:
             self.reading.known[known.stream.name] = _followed(known, rows) if rows else known
 
     async def _insert(self, writes: Writes) -> Sequence[int]:
-        execute = self._connection.execute
         states = [_stored(event, writes) for event in writes.events]
-        async with self._connection.pipeline():
-            inserted = await execute(
-                *(_append_events(writes.events, states) if states else (LAST_POSITION, None)), binary=True
-            )
-            if writes.outcomes:
-                await execute(*_record_outcomes(writes))
-            if writes.names:
-                names = {named.user_id: named.name for named in writes.names}
-                await execute(WRITE_NAMES, [list(names), list(names.values())])
-            for known in writes.snapshots:
-                await execute(TAKE_SNAPSHOT, _snapshot(known))
-            await execute("COMMIT")
-        positions = [position for (position,) in await inserted.fetchall()]
+        asked: dict[LiteralString, Sequence[Any]] = {}
+        if states:
+            asked[APPEND_EVENTS] = _events(writes.events, states)
+        else:
+            asked[LAST_POSITION] = ()
+        if writes.outcomes:
+            asked[RECORD_OUTCOMES] = _outcomes(writes)
+        if writes.names:
+            names = {named.user_id: named.name for named in writes.names}
+            asked[WRITE_NAMES] = [list(names), list(names.values())]
+        if writes.snapshots:
+            asked[TAKE_SNAPSHOTS] = _snapshots(writes.snapshots)
+        rows = await self._trips.ask({**asked, COMMIT: ()})
+        positions = [position for (position,) in rows.get(APPEND_EVENTS) or rows[LAST_POSITION]]
         if states:
             self._log.saw(positions[-1], states[-1])
         return positions
@@ -586,15 +569,23 @@ def _cut(connection: AsyncConnection[Row]) -> None:
         line.detach()
 
 
-async def _end_long_holders(connection: AsyncConnection[Row]) -> None:
+async def _end_long_holders(trips: RoundTrips) -> None:
     """End the backend that has sat on the append lock for too long (its process was stopped)."""
-    cursor = await connection.execute(END_LONG_HOLDERS, [APPEND_LOCK, LOCK_WAIT_MS, LOCK_IDLE_MS])
-    if ended := await cursor.fetchall():
+    rows = await trips.ask({END_LONG_HOLDERS: [APPEND_LOCK, LOCK_WAIT_MS, LOCK_IDLE_MS]})
+    if ended := rows[END_LONG_HOLDERS]:
         log.warning("append_lock_taken_back", backends=len(ended))
 
 
-def _append_events(events: Sequence[NewEvent], states: Sequence[bytes]) -> tuple[LiteralString, list[Any]]:
-    return APPEND_EVENTS, [
+def _newer_than(streams: Sequence[Known]) -> Sequence[Any]:
+    return [
+        [known.stream.id for known in streams],
+        [known.version for known in streams],
+        list(SNAPSHOT_SHAPES.values()),
+    ]
+
+
+def _events(events: Sequence[NewEvent], states: Sequence[bytes]) -> Sequence[Any]:
+    return [
         [event.stream.id for event in events],
         [event.version for event in events],
         [event.event.topic for event in events],
@@ -616,9 +607,9 @@ def _stored(event: NewEvent, writes: Writes) -> bytes:
     )
 
 
-def _record_outcomes(writes: Writes) -> tuple[LiteralString, list[Any]]:
+def _outcomes(writes: Writes) -> Sequence[Any]:
     outcomes = writes.outcomes
-    return RECORD_OUTCOMES, [
+    return [
         writes.recorded_at,
         [outcome.key.caller for outcome in outcomes],
         [outcome.key.key for outcome in outcomes],
@@ -628,10 +619,13 @@ def _record_outcomes(writes: Writes) -> tuple[LiteralString, list[Any]]:
     ]
 
 
-def _snapshot(known: Known) -> list[Any]:
-    state = msgspec.json.encode(known.state)
-    shape = SNAPSHOT_SHAPES[known.stream.aggregate.kind]
-    return [shape, state, known.stream.id, known.version]
+def _snapshots(long: Sequence[Known]) -> Sequence[Any]:
+    return [
+        [known.stream.id for known in long],
+        [known.version for known in long],
+        [SNAPSHOT_SHAPES[known.stream.aggregate.kind] for known in long],
+        [msgspec.json.encode(known.state) for known in long],
+    ]
 
 
 def _may_have_committed(error: psycopg.Error) -> bool:
@@ -644,26 +638,19 @@ def _may_have_committed(error: psycopg.Error) -> bool:
     return error.sqlstate.startswith(CONNECTION_LOST)
 
 
-async def _find_events(
-    connection: AsyncConnection[Row], events: Sequence[NewEvent]
-) -> Sequence[tuple[int, bytes]] | None:
-    cursor = await connection.execute(
-        FIND_EVENTS, [[event.stream.id for event in events], [event.version for event in events]], binary=True
-    )
-    rows = await cursor.fetchall()
-    if len(rows) < len(events):
-        return None
-    for event, (_, state) in zip(events, rows, strict=True):
-        form = codec.find_form(state)
-        if form is None or form.command_id != event.command_id:
-            return None
-    return [(position, state) for position, state in rows]
+def _traces(writes: Writes) -> Mapping[LiteralString, Sequence[Any]]:
+    """By what an append is found: its events or, without any, an outcome.
+
+    Names alone change nothing when they are written again.
+    """
+    events, outcomes = writes.events, writes.outcomes
+    if events:
+        return {FIND_EVENTS: [[event.stream.id for event in events], [event.version for event in events]]}
+    return {FIND_OUTCOME: [*outcomes[0].key, outcomes[0].command_id]} if outcomes else {}
 
 
-async def _find_outcomes(connection: AsyncConnection[Row], writes: Writes) -> Sequence[int] | None:
-    """A batch without events is told by its outcomes; names alone change nothing when written again."""
-    for outcome in writes.outcomes:
-        cursor = await connection.execute(FIND_OUTCOME, [*outcome.key, outcome.command_id])
-        row = await cursor.fetchone()
-        return None if row is None else [row[0]]
-    return None
+def _are_those(found: Sequence[Row], events: Sequence[NewEvent]) -> bool:
+    """Whether what stands at the events' versions was appended in the name of their commands."""
+    forms = [codec.find_form(state) for _, state in found]
+    command_ids = [None if form is None else form.command_id for form in forms]
+    return command_ids == [event.command_id for event in events]

@@ -21,9 +21,10 @@ from infrastructure.event_log import (
     APPENDED_SINCE,
     CLOCK,
     FIND_EVENTS,
+    INDEXED,
     LAST_POSITION,
     NEWER_EVENTS,
-    TAKE_SNAPSHOT,
+    TAKE_SNAPSHOTS,
     PostgresEventLog,
 )
 from infrastructure.in_memory_log import InMemoryEventLog
@@ -39,6 +40,7 @@ from tests.infrastructure.event_log_contract import (
     read,
     record,
     soon,
+    unread,
 )
 from tests.infrastructure.running_bus import RunningBus, insert_with, somebody_waits
 
@@ -212,25 +214,36 @@ async def test_no_statement_reads_the_whole_log_also_where_it_was_never_analysed
             SELECT gen_random_uuid(), 1, 'wallet.opened', '{}' FROM generate_series(1, 2000)
             """
         )
-    event_log = PostgresEventLog(dsn)
-    append = await event_log.begin(Wanted([]), soon())
-    connection_of_log = event_log._connection
-    assert connection_of_log is not None
     ids, versions = [uuid4() for _ in range(200)], [0] * 200
-    for statement, parameters in (
-        (NEWER_EVENTS, [ids, versions, ["shape"]]),
-        (FIND_EVENTS, [ids, versions]),
-        (TAKE_SNAPSHOT, ["shape", b"{}", WALLET.id, 1]),
-        (APPENDED_SINCE, [1_000, 3_000]),
-        (CLOCK, [1]),
-        (LAST_POSITION, []),
-    ):
-        cursor = await connection_of_log.execute(f"EXPLAIN {statement}".encode(), parameters)
-        plan = "\n".join(line for (line,) in await cursor.fetchall())
-        assert "Index" in plan, plan
-        assert "Seq Scan on ticketing_events" not in plan, plan
-    await append.give_up()
+    with psycopg.connect(dsn, options=INDEXED, cursor_factory=psycopg.RawCursor) as connection:
+        for statement, parameters in (
+            (NEWER_EVENTS, [ids, versions, ["shape"]]),
+            (FIND_EVENTS, [ids, versions]),
+            (TAKE_SNAPSHOTS, [ids, versions, ["shape"] * 200, [b"{}"] * 200]),
+            (APPENDED_SINCE, [1_000, 3_000]),
+            (CLOCK, [1]),
+            (LAST_POSITION, []),
+        ):
+            rows = connection.execute(("EXPLAIN " + statement).encode(), parameters, binary=True).fetchall()
+            plan = "\n".join(line for (line,) in rows)
+            assert "Index" in plan, plan
+            assert "Seq Scan on ticketing_events" not in plan, plan
+
+
+@asynchronous
+async def test_what_comes_back_after_a_wait_that_was_cut_short_belongs_to_nobody(dsn: str) -> None:
+    """The connection is given up, and what it held with it."""
+    event_log, another = PostgresEventLog(dsn), PostgresEventLog(dsn)
+    holding = await another.begin(Wanted([]), soon())
+    waiting = asyncio.create_task(event_log.begin(unread(WALLET), soon()))
+    await asyncio.wait([waiting], timeout=0.1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await holding.commit(Writes(holding.reading.now, [opened()]))
+    assert (await read(event_log, WALLET)).known[WALLET.name].version == 1
     event_log.lose()
+    another.lose()
 
 
 DELETE_FROM_SNAPSHOT_ON = """
