@@ -6,6 +6,7 @@ after it. For the statements of an append that took seven times as much of the p
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, LiteralString, NamedTuple
 
 from psycopg import AsyncConnection, generators, pq
@@ -38,6 +39,8 @@ class RoundTrips:
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self.connection = connection
         self._names: dict[_Kind, bytes] = {}
+        self._numbers = count()
+        """Of the names: one that was lost on the way may be taken all the same."""
 
     async def ask(self, asked: Asked) -> Mapping[LiteralString, Sequence[Row]]:
         """Return the rows of each statement.
@@ -72,7 +75,7 @@ class RoundTrips:
         if not kinds:
             return
         pgconn = self.connection.pgconn
-        names = {kind: b"ticketing_%d" % number for number, kind in enumerate(kinds, len(self._names))}
+        names = {kind: b"ticketing_%d" % next(self._numbers) for kind in kinds}
         await self._exchange(
             [
                 partial(pgconn.send_prepare, name, kind.statement.encode(), kind.types)
