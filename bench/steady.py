@@ -70,7 +70,8 @@ class _Load:
         self._rate = rate
         self._seconds = seconds
         self._waiting: deque[tuple[Due, float]] = deque()
-        self._free: list[_Connection] = []
+        self._free: deque[_Connection] = deque()
+        """They take turns: one that nobody used for a minute would be closed by the service."""
         self._began = 0.0
         self.each: dict[str, list[tuple[float, float]]] = {}
         self.statuses: dict[str, Counter[int]] = {}
@@ -81,7 +82,7 @@ class _Load:
             await loop.create_connection(lambda: _Connection(self), "127.0.0.1", port)
             for _ in range(connections)
         ]
-        self._free = [protocol for _, protocol in opened]
+        self._free = deque(protocol for _, protocol in opened)
         async with asyncio.timeout(self._seconds + LAST_ANSWER_WITHIN_S):
             await self._send_all()
             while self._waiting or len(self._free) < connections:
@@ -101,7 +102,7 @@ class _Load:
             if following is None:
                 return
             if self._free:
-                self._free.pop().send(following, due_at)
+                self._free.popleft().send(following, due_at)
             else:
                 self._waiting.append((following, due_at))
 

@@ -19,8 +19,12 @@ ANSWERS = {
 
 
 @contextmanager
-def served(delay_s: float = 0.0) -> Iterator[int]:
-    """Answer one request after the other, each so long after it has come, until all clients have gone."""
+def served(delay_s: float = 0.0, counts: Counter[str] | None = None) -> Iterator[int]:
+    """Answer one request after the other, each so long after it has come, until all clients have gone.
+
+    `counts` is told how many came on each connection.
+    """
+    served_at = Counter() if counts is None else counts
     answering = asyncio.Semaphore(1)
     port: Future[int] = Future()
 
@@ -28,6 +32,7 @@ def served(delay_s: float = 0.0) -> Iterator[int]:
         with suppress(asyncio.IncompleteReadError):
             while True:
                 asked = await reader.readuntil(b"\r\n\r\n")
+                served_at[writer.get_extra_info("peername")] += 1
                 async with answering:
                     await asyncio.sleep(delay_s)
                 writer.write(ANSWERS[asked.partition(b" HTTP/1.1")[0]])
@@ -79,6 +84,14 @@ def test_requests_are_due_at_even_intervals() -> None:
     with served() as port:
         found = steady(port, iter(requests), rate=200, seconds=60, connections=4)
     assert [due_s for due_s, _ in found["here"].each] == pytest.approx([n / 200 for n in range(10)])
+
+
+def test_connections_take_turns() -> None:
+    requests = [Due(request("GET", "/here"), "here")] * 12
+    counts: Counter[str] = Counter()
+    with served(counts=counts) as port:
+        steady(port, iter(requests), rate=100, seconds=60, connections=4)
+    assert list(counts.values()) == [3, 3, 3, 3]
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:
