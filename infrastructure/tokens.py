@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from binascii import a2b_base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -22,6 +23,10 @@ TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 SIGNED_TOKEN_BYTES_MAX = 1_024
 """Ours are about 400 bytes long; what is longer is not worth an HMAC."""
+
+
+VERIFIED_MAX = 32_768
+"""Signed tokens remembered, those shown last: about 1 KiB each."""
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -52,17 +57,19 @@ class TokenSigner:
         self.epochs = epochs
         """Of the log that the tokens speak of."""
         self._decode = msgspec.json.Decoder(Claims).decode
+        self.verify = lru_cache(VERIFIED_MAX)(self._verify)
+        """Return the claims of a token that one of our secrets signed, and whose issuing is in the log.
+
+        What a token says never changes, nor do a process's secrets and epochs: so who asks again and again is
+        checked once. Refusals are not remembered. Raises TokenInvalid and TokenLost.
+        """
 
     def sign(self, claims: Claims) -> str:
         """Return the signed token; the same claims give the same token."""
         signed = self._signing_header + b"." + _base64(msgspec.json.encode(claims))
         return (signed + b"." + _signature(self._signing_key, signed)).decode()
 
-    def verify(self, signed_token: str) -> Claims:
-        """Return the claims of a token that one of our secrets signed, and whose issuing is in the log.
-
-        Raises TokenInvalid and TokenLost.
-        """
+    def _verify(self, signed_token: str) -> Claims:
         if len(signed_token) > SIGNED_TOKEN_BYTES_MAX or not signed_token.isascii():
             raise TokenInvalid
         signed, _, signature = signed_token.encode().rpartition(b".")

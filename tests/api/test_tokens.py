@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from aggregates.errors import TokenInvalid
 from aggregates.ids import ConcertCode, TokenId, UserId
 from infrastructure.epochs import Epoch, Epochs
-from infrastructure.tokens import SIGNED_TOKEN_BYTES_MAX, Claims, TokenSigner
+from infrastructure.tokens import SIGNED_TOKEN_BYTES_MAX, VERIFIED_MAX, Claims, TokenSigner
 from tests.api.conftest import Start
 
 SECRET: Final = b"a secret of more than sixty-four bytes, so that HS512 would take it, too"
@@ -174,3 +174,17 @@ def test_tokens_that_are_out_stay_good_while_the_secret_is_changed(start: Start)
     after = start(token_secrets=(OTHER.decode(),), projects=False)
     after.when("GET", path, token=fresh).then(200, place=1)
     after.when("GET", path, token=ann.token).then_refused("TOKEN_INVALID")
+
+
+def test_what_was_checked_once_is_remembered_for_that_very_token_and_signer() -> None:
+    signer, strict = TokenSigner([SECRET], EPOCHS), TokenSigner([OTHER], EPOCHS)
+    shown = [msgspec.structs.replace(CLAIMS, queue_number=number) for number in range(300)]
+    signed = [signer.sign(claims) for claims in shown]
+    for _ in range(2):
+        assert [signer.verify(token) for token in signed] == shown
+    assert signer.verify.cache_info().hits == len(signed)
+    for token in signed:
+        refused(token, strict)
+        refused(token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB"), signer)
+    remembered = signer.verify.cache_info()
+    assert (remembered.currsize, remembered.maxsize) == (len(signed), VERIFIED_MAX), "refusals are not"
