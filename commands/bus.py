@@ -61,6 +61,9 @@ RETRY_PAUSE_S = 0.05
 
 S = TypeVar("S")
 
+_Streams = dict[str, Stream[Any]]
+"""By their names."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -102,14 +105,16 @@ class _Waiting(NamedTuple):
 class CommandBus:
     """Takes commands, and answers each after its append. One per process; `run` does the work."""
 
-    def __init__(self, event_log: EventLog, observer: BusObserver, rules: ServiceRules) -> None:
+    def __init__(
+        self, event_log: EventLog, observer: BusObserver, rules: ServiceRules, memory: Memory | None = None
+    ) -> None:
         self._log = event_log
         self._observer = observer
         self._rules = rules
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
-        self._memory = Memory()
+        self._memory = memory or Memory()
 
     async def execute(
         self, command: Command, *, causation_id: UUID | None = None, keyed: Keyed | None = None
@@ -225,10 +230,11 @@ class CommandBus:
         self, submissions: Sequence[Submission], deadline: float
     ) -> tuple[Append, Decided, Sequence[int], float]:
         started = time.perf_counter()
-        append = await self._log.begin(self._wanted(submissions), deadline)
+        streams = self._streams(submissions, self._memory.find)
+        append = await self._log.begin(self._wanted(submissions, streams), deadline)
         self._memory.read_on(append.reading)
         try:
-            decided = await self._decide(append, submissions)
+            decided = await self._decide(append, submissions, streams)
             positions = await self._commit(append, decided)
         except BaseException:
             await append.give_up()
@@ -243,29 +249,32 @@ class CommandBus:
         position = positions[-1] if positions else append.reading.position
         return _answers(decided, position)
 
-    async def _decide(self, append: Append, submissions: Sequence[Submission]) -> Decided:
-        """Decide, reading on for as long as handlers find that they need more."""
+    async def _decide(self, append: Append, submissions: Sequence[Submission], streams: _Streams) -> Decided:
+        """Decide, reading on for as long as what others did, or handlers find, asks for more."""
         batch_id = fresh_id()
+        if append.reading.appended:
+            streams = streams | self._streams(submissions, self._memory.find)
         for _ in range(READS_MAX):
+            await self._recall(append, streams)
             try:
                 return decide(submissions, append.reading, self._rules, batch_id)
             except MoreNeeded as more:
-                needed = {stream.name: stream for stream in more.streams}
-                needed |= self._streams(submissions, append.reading.known.get)
-                await self._read_more(append, needed.values())
+                streams = {stream.name: stream for stream in more.streams}
+                streams |= self._streams(submissions, append.reading.known.get)
         raise AssertionError("a batch keeps needing more streams")
 
-    async def _read_more(self, append: Append, streams: Iterable[Stream[Any]]) -> None:
+    async def _recall(self, append: Append, streams: _Streams) -> None:
+        """Have the reading know these streams: as they are remembered, else read."""
         known = append.reading.known
         unread: list[Known] = []
-        for stream in streams:
-            if stream.name in known:
+        for name, stream in streams.items():
+            if name in known:
                 continue
-            remembered = self._memory.find(stream.name)
+            remembered = self._memory.find(name)
             if remembered is None:
                 unread.append(nothing_known(stream))
             else:
-                known[stream.name] = remembered
+                known[name] = remembered
         if unread:
             await append.read_more(unread)
 
@@ -296,26 +305,18 @@ class CommandBus:
             return found
         raise _Unsettled(len(decided.decisions))
 
-    def _wanted(self, submissions: Sequence[Submission]) -> Wanted:
+    def _wanted(self, submissions: Sequence[Submission], streams: _Streams) -> Wanted:
         keys = [submission.keyed.key for submission in submissions if submission.keyed is not None]
         silent: list[TokenId] = []
         for submission in submissions:
             token_id = HANDLERS[type(submission.command)].silence_of(submission.command)
             if token_id is not None:
                 silent.append(token_id)
-        unread: list[Known] = []
-        remembered: list[Known] = []
-        for stream in self._streams(submissions, self._memory.find).values():
-            known = self._memory.find(stream.name)
-            if known is None:
-                unread.append(nothing_known(stream))
-            else:
-                remembered.append(known)
-        return Wanted(unread, keys, silent, remembered, self._memory.until)
+        find = self._memory.find
+        unread = [nothing_known(stream) for name, stream in streams.items() if find(name) is None]
+        return Wanted(unread, keys, silent, self._memory.until)
 
-    def _streams(
-        self, submissions: Sequence[Submission], find: Callable[[str], Known | None]
-    ) -> dict[str, Stream[Any]]:
+    def _streams(self, submissions: Sequence[Submission], find: Callable[[str], Known | None]) -> _Streams:
         def peek(stream: Stream[S]) -> S | None:
             known = find(stream.name)
             return None if known is None else cast("S", known.state)

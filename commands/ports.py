@@ -1,6 +1,6 @@
 """What the command bus needs of the outside: a log to append to, under one lock and one clock."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -44,9 +44,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """To be read, from where they are known already."""
     keys: Sequence[KeyOfCaller] = ()
     silence_of: Sequence[TokenId] = ()
-    remembered: Sequence[Known] = ()
-    """Known as they were at `remembered_until`: only what others appended since is read."""
-    remembered_until: int = 0
+    appended_since: int = 0
+    """After which position all that was appended is told, 0 where nobody asks."""
 
 
 class Hearing(msgspec.Struct, frozen=True):
@@ -55,6 +54,15 @@ class Hearing(msgspec.Struct, frozen=True):
     since: datetime | None = None
     """None while any process that should listen does not."""
     last_heard_at: Mapping[TokenId, datetime] = {}
+
+
+class Appended(NamedTuple):
+    """An event that was appended, to be read by whoever wants it."""
+
+    stream: str
+    version: int
+    read: Callable[[], RecordedEvent]
+    """Raises BrokenHistory."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -68,11 +76,8 @@ class Reading(msgspec.Struct, frozen=True):
     """Every stream that was wanted, brought up to date, by its name."""
     outcomes: Mapping[KeyOfCaller, RecordedOutcome]
     hearing: Hearing
-    changed: Collection[str] | None = None
-    """The streams to which anything was appended after `remembered_until`, by their names.
-
-    None where these are too many to tell, or nobody asked.
-    """
+    appended: Sequence[Appended] | None = None
+    """What was appended after `appended_since`, in order; None where that is too much, or nobody asked."""
 
 
 class NewEvent(msgspec.Struct, frozen=True):

@@ -60,7 +60,17 @@ def decode(
 
     Raises UnknownTopic, and msgspec.DecodeError or msgspec.ValidationError for what is not an event.
     """
-    form = _decode_form(state)
+    return recorded(position, version, topic, _decode_form(state), upcasts)
+
+
+def recorded(
+    position: int,
+    version: int,
+    topic: str,
+    form: StoredForm,
+    upcasts: Mapping[str, Upcast] = UPCASTS,
+) -> RecordedEvent:
+    """Read an event of which the form has been read; raises like `decode`."""
     return RecordedEvent(
         position,
         form.stream,

@@ -10,9 +10,10 @@ import asyncio
 import hashlib
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, LiteralString
 
 import msgspec
@@ -26,6 +27,7 @@ from aggregates.registry import AGGREGATES
 from aggregates.stream import Aggregate
 from commands.abandon_token import ALLOWANCE_S
 from commands.ports import (
+    Appended,
     BrokenHistory,
     Hearing,
     KeyOfCaller,
@@ -65,9 +67,6 @@ INDEXED = (
 
 Left alone it reads the whole log for each batch, until the table has been analysed.
 """
-
-POSITION = 2
-"""Where a row of events has its place in the log."""
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +121,7 @@ NEWER_EVENTS: LiteralString = """
 """
 
 APPENDED_SINCE: LiteralString = """
-    SELECT originator_id, originator_version, notification_id, topic, state, false
+    SELECT originator_version, notification_id, topic, state
     FROM ticketing.ticketing_events
     WHERE notification_id > $1
       AND (SELECT max(notification_id) FROM ticketing.ticketing_events) <= $2
@@ -349,8 +348,8 @@ class PostgresAppend:
         }
         if wanted.streams:
             asked[NEWER_EVENTS] = _newer_than(wanted.streams)
-        if until := wanted.remembered_until:
-            asked[APPENDED_SINCE] = [Int8(until), Int8(until + NEWER_MAX)]
+        if since := wanted.appended_since:
+            asked[APPENDED_SINCE] = [Int8(since), Int8(since + NEWER_MAX)]
         if wanted.keys:
             callers, keys = zip(*wanted.keys, strict=True)
             asked[OUTCOMES] = [list(callers), list(keys)]
@@ -369,7 +368,7 @@ class PostgresAppend:
                 now = max(now, last.recorded_at + timedelta(microseconds=1))
             self._log.saw(position, last_state)
         newer = rows.get(APPENDED_SINCE, ())
-        can_be_told = until > 0 and (bool(newer) or position == until)
+        can_be_told = since > 0 and (bool(newer) or position == since)
         self.reading = Reading(
             now,
             position or 0,
@@ -382,11 +381,10 @@ class PostgresAppend:
                 _hearing_since(now, *rows[LISTENING][0]) if LISTENING in rows else None,
                 {id_: at.astimezone(UTC) for id_, at in rows.get(HEARD, ())},
             ),
-            _names(newer) if can_be_told else None,
+            _appended(newer) if can_be_told else None,
         )
         try:
             self._learn(wanted.streams, rows.get(NEWER_EVENTS, ()))
-            await self._remember(wanted.remembered, newer)
         except BaseException:
             await self.give_up()
             raise
@@ -432,21 +430,11 @@ class PostgresAppend:
 
     def _learn(self, streams: Sequence[Known], rows: Sequence[Row]) -> None:
         """Bring what was known up to date; raises VersionConflict where the log tells another past."""
-        by_place = _grouped(rows)
+        by_place = defaultdict(list)
+        for row in rows:
+            by_place[row[0]].append(row)
         for place, known in enumerate(streams, 1):
             self.reading.known[known.stream.name] = _up_to_date(known, by_place.get(place, ()))
-
-    async def _remember(self, remembered: Sequence[Known], newer: Sequence[Row]) -> None:
-        """Bring what is remembered up to date with what others appended; where that is unclear, read it."""
-        if self.reading.changed is None:
-            if remembered:
-                await self.read_more(remembered)
-            return
-        by_id = _grouped(newer)
-        for known in remembered:
-            followers = by_id.get(known.stream.id, ()) if by_id else ()
-            rows = [row for row in followers if row[POSITION] > known.position]
-            self.reading.known[known.stream.name] = _followed(known, rows) if rows else known
 
     async def _insert(self, writes: Writes) -> Sequence[int]:
         states = [_stored(event, writes) for event in writes.events]
@@ -469,33 +457,16 @@ class PostgresAppend:
         return positions
 
 
-def _grouped(rows: Sequence[Row]) -> Mapping[Any, Sequence[Row]]:
-    """By the stream's id, or its place among those wanted."""
-    grouped = defaultdict(list)
-    for row in rows:
-        grouped[row[0]].append(row)
-    return grouped
-
-
-def _names(rows: Sequence[Row]) -> Collection[str] | None:
-    """The streams that these events belong to; None where one does not say."""
-    forms = [codec.find_form(state) for *_, state, _ in rows]
-    names = {form.stream for form in forms if form is not None}
-    return None if None in forms else names
-
-
-def _followed(known: Known, rows: Sequence[Row]) -> Known:
-    """Add to what is known the events that follow, which are all that the log has after it.
-
-    Raises VersionConflict where they do not follow: this is another stream than the one that was known.
-    """
-    versions = [version for _, version, *_ in rows]
-    if versions != list(range(known.version + 1, known.version + 1 + len(rows))):
-        raise VersionConflict
-    return evolved(
-        known,
-        [_decoded(known, position, version, topic, state) for _, version, position, topic, state, _ in rows],
-    )
+def _appended(rows: Sequence[Row]) -> Sequence[Appended] | None:
+    """Tell of these events; None where one does not say to which stream it belongs."""
+    appended = []
+    for version, position, topic, state in rows:
+        form = codec.find_form(state)
+        if form is None:
+            return None
+        decode = partial(codec.recorded, position, version, topic, form)
+        appended.append(Appended(form.stream, version, partial(_read, form.stream, decode)))
+    return appended
 
 
 def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
@@ -515,7 +486,8 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
         elif version < expected:
             confirmed = position == known.position
         elif version == expected:
-            following.append(_decoded(known, position, version, topic, state))
+            decode = partial(codec.decode, position, version, topic, state)
+            following.append(_read(f"{known.stream.name}, version {version} ({topic})", decode))
             expected += 1
         else:
             raise BrokenHistory(f"{known.stream.name} lacks version {expected}")
@@ -526,12 +498,11 @@ def _up_to_date(known: Known, rows: Sequence[Row]) -> Known:
     return evolved(known, following)
 
 
-def _decoded(known: Known, position: int, version: int, topic: str, state: bytes) -> RecordedEvent:
+def _read(named: str, decode: Callable[[], RecordedEvent]) -> RecordedEvent:
     try:
-        return codec.decode(position, version, topic, state)
+        return decode()
     except Exception as error:
-        reason = f"{known.stream.name}, version {version} ({topic}): {type(error).__name__}: {error}"
-        raise BrokenHistory(reason) from error
+        raise BrokenHistory(f"{named}: {type(error).__name__}: {error}") from error
 
 
 def _snapshotted(known: Known, state: bytes) -> Any:

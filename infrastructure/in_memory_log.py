@@ -4,11 +4,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from aggregates.event import RecordedEvent
 from aggregates.ids import UserId
 from commands.ports import (
+    Appended,
     Hearing,
     KeyOfCaller,
     Known,
@@ -79,10 +81,13 @@ class InMemoryEventLog:
         return Reading(
             now,
             len(self._events),
-            {known.stream.name: self.up_to_date(known) for known in (*wanted.streams, *wanted.remembered)},
+            {known.stream.name: self.up_to_date(known) for known in wanted.streams},
             {key: self._outcomes[key] for key in wanted.keys if key in self._outcomes},
             self.hearing,
-            {event.stream for event in self._events[wanted.remembered_until :]},
+            [
+                Appended(event.stream, event.version, partial(_itself, event))
+                for event in self._events[wanted.appended_since :]
+            ],
         )
 
     def up_to_date(self, known: Known) -> Known:
@@ -149,6 +154,10 @@ class InMemoryEventLog:
                 return None
             return [self._outcomes[outcome.key].position]
         return None
+
+
+def _itself(event: RecordedEvent) -> RecordedEvent:
+    return event
 
 
 class InMemoryAppend:

@@ -16,6 +16,7 @@ from aggregates.errors import DomainError
 from commands.bus import CommandBus
 from commands.command import Command
 from commands.errors import StoreUnavailable
+from commands.memory import Memory
 from infrastructure.event_log import PostgresEventLog
 from infrastructure.leader import Leader
 from infrastructure.pause import pause
@@ -127,7 +128,8 @@ class TimerProcess:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; what was sent by then is answered."""
         event_log = PostgresEventLog(self._dsn)
-        bus = CommandBus(event_log, self._tally, self._rules)
+        memory = Memory(learns=False)  # what buyers begin is seldom the timer's concern
+        bus = CommandBus(event_log, self._tally, self._rules, memory)
         status = WorkerStatus(self._dsn, ROLE, self._facts)
         async with ReadModels(self._dsn) as read_models, asyncio.TaskGroup() as tasks:
             tasks.create_task(status.run(stop))

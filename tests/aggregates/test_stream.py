@@ -3,8 +3,11 @@
 from uuid import UUID, uuid5
 
 from aggregates import concert, payment, queue, reservation, seat, token, wallet
+from aggregates.event import RecordedEvent
+from aggregates.registry import AGGREGATES, stream_of
 from aggregates.stream import NAMESPACE, stream_id
-from tests.aggregates.given import ANN, CODE, EVENING, TODAY, payment_of, reservation_of
+from aggregates.wallet import WalletOpened
+from tests.aggregates.given import ANN, CODE, EVENING, TODAY, at, payment_of, reservation_of
 
 
 def test_streams_are_called_as_the_rules_page_says() -> None:
@@ -35,3 +38,16 @@ def test_events_are_spread_by_concert_but_a_wallets_by_user() -> None:
 def test_reservations_and_payments_take_the_key_of_their_visit() -> None:
     assert reservation.stream(reservation_of(ANN)).partition_key == ""
     assert payment.stream(payment_of(ANN)).partition_key == ""
+
+
+def test_the_stream_of_an_event_is_the_one_that_its_aggregate_names() -> None:
+    named = (
+        concert.stream(CODE), queue.stream(CODE), seat.stream(CODE, TODAY, EVENING, 7),
+        token.stream(CODE, ANN), wallet.stream(ANN), reservation.stream(reservation_of(ANN)),
+        payment.stream(payment_of(ANN)),
+    )  # fmt: skip
+    assert {stream.aggregate.kind for stream in named} == {aggregate.kind for aggregate in AGGREGATES}
+    for stream in named:
+        partition_key = stream.partition_key or CODE  # that of the visit, where it has none of its own
+        recorded = RecordedEvent(1, stream.name, 1, WalletOpened(), partition_key, at("12:00"), *[ANN] * 3)
+        assert stream_of(recorded) == stream

@@ -1,12 +1,16 @@
 """What a bus remembers is true up to one position of the log, and no longer than that."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
+import pytest
+
 from aggregates import wallet
+from aggregates.event import RecordedEvent
 from aggregates.ids import UserId
-from aggregates.wallet import Wallet, WalletCharged
+from aggregates.wallet import Wallet, WalletCharged, WalletEvent, WalletOpened
 from commands.memory import Memory
-from commands.ports import Hearing, Known, NewEvent, Reading, nothing_known
+from commands.ports import Appended, BrokenHistory, Hearing, Known, NewEvent, Reading, nothing_known
 from tests.aggregates.given import ANN, BEN, at
 from tests.commands.steps import CAT
 
@@ -21,8 +25,24 @@ def by_name(*states: Known) -> dict[str, Known]:
     return {state.stream.name: state for state in states}
 
 
-def reading(position: int, changed: set[str] | None) -> Reading:
-    return Reading(at("12:00"), position, {}, {}, Hearing(), changed)
+def reading(position: int, appended: Sequence[Appended] | None) -> Reading:
+    return Reading(at("12:00"), position, {}, {}, Hearing(), appended)
+
+
+def appended(
+    user_id: UserId, version: int, event: WalletEvent | None = None, *, broken: bool = False
+) -> Appended:
+    stream = wallet.stream(user_id)
+
+    def read() -> RecordedEvent:
+        if broken:
+            raise BrokenHistory
+        happened = event or WalletCharged(1_000)
+        return RecordedEvent(
+            10, stream.name, version, happened, str(user_id), at("12:00"), COMMAND, COMMAND, COMMAND
+        )
+
+    return Appended(stream.name, version, read)
 
 
 def charged(state: Known) -> NewEvent:
@@ -41,10 +61,48 @@ def filled(states_max: int = 10) -> Memory:
     return memory
 
 
-def test_what_others_changed_is_forgotten_and_nothing_else() -> None:
+def test_what_others_appended_is_added_in_its_order() -> None:
     memory = filled()
-    memory.read_on(reading(5, {wallet.stream(ANN).name}))
-    assert (remembered(memory), memory.until) == ({BEN: 1}, 5)
+    memory.read_on(reading(12, [appended(ANN, 2), appended(ANN, 3)]))
+    assert (remembered(memory), memory.until) == ({ANN: 3, BEN: 1}, 12)
+    found = memory.find(wallet.stream(ANN).name)
+    assert found == Known(wallet.stream(ANN), Wallet(opened=True, balance=2_001), 3, 10)
+
+
+def test_streams_that_others_begin_are_learnt_and_those_that_they_go_on_with_are_not() -> None:
+    memory = filled()
+    memory.read_on(reading(12, [appended(CAT, 1, WalletOpened()), appended(CAT, 2)]))
+    assert memory.find(wallet.stream(CAT).name) == Known(
+        wallet.stream(CAT), Wallet(opened=True, balance=1_000), 2, 10
+    )
+    memory = Memory()
+    memory.read_on(reading(12, [appended(CAT, 2)]))
+    assert remembered(memory) == {}
+
+
+def test_unless_it_is_not_to_learn() -> None:
+    memory = Memory(learns=False)
+    memory.read_on(reading(12, [appended(CAT, 1, WalletOpened())]))
+    assert (remembered(memory), memory.until) == ({}, 12)
+
+
+def test_own_events_that_are_read_again_change_nothing() -> None:
+    memory = filled()
+    memory.read_on(reading(12, [appended(ANN, 1), appended(BEN, 1)]))
+    assert memory.find(wallet.stream(ANN).name) == known(ANN, 1, 1)
+
+
+@pytest.mark.parametrize("strange", [appended(ANN, 3), appended(ANN, 2, broken=True)])
+def test_what_does_not_follow_or_cannot_be_read_has_its_stream_forgotten(strange: Appended) -> None:
+    memory = filled()
+    memory.read_on(reading(12, [strange, appended(BEN, 2)]))
+    assert remembered(memory) == {BEN: 2}
+
+
+def test_those_that_are_learnt_make_room_like_all_others() -> None:
+    memory = filled(states_max=2)
+    memory.read_on(reading(12, [appended(CAT, 1, WalletOpened())]))
+    assert remembered(memory) == {BEN: 1, CAT: 1}
 
 
 def test_where_that_is_unknown_everything_is_forgotten() -> None:

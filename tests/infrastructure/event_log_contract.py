@@ -13,6 +13,7 @@ import pytest
 from aggregates import queue, wallet
 from aggregates.event import Event
 from aggregates.ids import TokenId, UserId
+from aggregates.registry import stream_of
 from aggregates.stream import Stream
 from aggregates.wallet import Wallet, WalletCharged, WalletOpened
 from commands.ports import (
@@ -130,32 +131,23 @@ class EventLogContract(ABC):
         )
 
     @asynchronous
-    async def test_of_what_is_remembered_only_what_others_appended_is_read(self, event_log: EventLog) -> None:
+    async def test_what_was_appended_since_is_told(self, event_log: EventLog) -> None:
         (_, until) = await record(event_log, opened(), opened(OTHER_WALLET))
-        known = (await read(event_log, WALLET, OTHER_WALLET)).known
-        changed = msgspec.structs.replace(known[WALLET.name], state=Wallet(opened=True, balance=1_000))
-        remembered = [changed, known[OTHER_WALLET.name], nothing_known(queue.stream(CODE))]
-        wanted = Wanted([], remembered=remembered, remembered_until=until)
-        append = await event_log.begin(wanted, soon())
+        since = Wanted([], appended_since=until)
+        append = await event_log.begin(since, soon())
         await append.give_up()
-        assert append.reading.known == {one.stream.name: one for one in remembered}
-        assert append.reading.changed == set()
-        (position,) = await record(self.another(event_log), charged(2, 5))
-        append = await event_log.begin(wanted, soon())
+        assert (append.reading.appended, append.reading.position) == ([], until)
+        first, second = await record(self.another(event_log), charged(2, 5), charged(2, 7, OTHER_WALLET))
+        append = await event_log.begin(since, soon())
         await append.give_up()
-        charged_wallet = Known(WALLET, Wallet(opened=True, balance=1_005), 2, position)
-        assert append.reading.known == {
-            one.stream.name: one for one in (charged_wallet, known[OTHER_WALLET.name], remembered[2])
-        }
-        assert (append.reading.changed, append.reading.position) == ({WALLET.name}, position)
-
-    @asynchronous
-    async def test_what_is_remembered_of_an_empty_log_is_read_on_too(self, event_log: EventLog) -> None:
-        wanted = Wanted([], remembered=[nothing_known(WALLET)], remembered_until=0)
-        await record(self.another(event_log), opened())
-        append = await event_log.begin(wanted, soon())
-        await append.give_up()
-        assert append.reading.known[WALLET.name].version == 1
+        told = append.reading.appended or ()
+        assert [(one.stream, one.version) for one in told] == [(WALLET.name, 2), (OTHER_WALLET.name, 2)]
+        events = [one.read() for one in told]
+        assert [(event.position, event.event) for event in events] == [
+            (first, WalletCharged(5)),
+            (second, WalletCharged(7)),
+        ]
+        assert [stream_of(event) for event in events] == [WALLET, OTHER_WALLET]
 
     @asynchronous
     async def test_a_version_that_is_taken_is_refused_with_all_that_comes_with_it(

@@ -12,11 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from aggregates.ids import TokenId, UserId
-from aggregates.wallet import Wallet
 from commands.charge_wallet import ChargeWallet, WalletChargedResult
 from commands.errors import HistoryUnreadable
 from commands.open_wallet import OpenWallet, WalletOpen
-from commands.ports import EventLog, Hearing, VersionConflict, Wanted, Writes, nothing_known
+from commands.ports import BrokenHistory, EventLog, Hearing, Wanted, Writes, nothing_known
 from infrastructure.event_log import (
     APPENDED_SINCE,
     CLOCK,
@@ -119,19 +118,16 @@ async def test_recorded_times_are_utc_whatever_the_server_s_time_zone(
 
 
 @asynchronous
-async def test_who_finds_too_much_that_others_appended_reads_what_it_needs(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_much_that_was_appended_is_not_told(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infrastructure.event_log.NEWER_MAX", 2)
     event_log = PostgresEventLog(dsn)
     (until,) = await record(event_log, opened())
-    known = (await read(event_log, WALLET)).known[WALLET.name]
-    await record(event_log, charged(2, 5), charged(3, 5), opened(OTHER_WALLET))
-    for streams, balance in ((known, 10), (nothing_known(OTHER_WALLET), 0)):
-        append = await event_log.begin(Wanted([], remembered=[streams], remembered_until=until), soon())
+    for version, told in ((2, 1), (3, 2), (4, None)):
+        await record(event_log, charged(version, 5))
+        append = await event_log.begin(Wanted([], appended_since=until), soon())
         await append.give_up()
-        assert append.reading.changed is None
-        assert append.reading.known[streams.stream.name].state == Wallet(opened=True, balance=balance)
+        appended = append.reading.appended
+        assert (appended if appended is None else len(appended)) == told
     event_log.lose()
 
 
@@ -143,9 +139,8 @@ async def test_who_writes_past_the_lock_meanwhile_hides_nothing_that_others_appe
     monkeypatch.setattr("infrastructure.event_log.NEWER_MAX", 2)
     event_log = PostgresEventLog(dsn)
     (until,) = await record(event_log, opened())
-    known = (await read(event_log, WALLET)).known[WALLET.name]
     await record(event_log, charged(2, 5))
-    wanted = Wanted([nothing_known(OTHER_WALLET)], remembered=[known], remembered_until=until)
+    wanted = Wanted([nothing_known(OTHER_WALLET)], appended_since=until)
     with psycopg.connect(dsn) as connection:
         connection.execute("LOCK TABLE ticketing.snapshots IN ACCESS EXCLUSIVE MODE")
         beginning = asyncio.create_task(event_log.begin(wanted, soon()))
@@ -155,52 +150,35 @@ async def test_who_writes_past_the_lock_meanwhile_hides_nothing_that_others_appe
             insert_with(connection, event, Writes(at("12:00"), [event]))
     append = await beginning
     await append.give_up()
-    assert append.reading.changed is None
-    assert append.reading.known[WALLET.name].version == 4
+    assert append.reading.appended is None
     event_log.lose()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("UPDATE ticketing.ticketing_events SET topic = 'long.ago' WHERE notification_id = %s", 2),
+        ("UPDATE ticketing.ticketing_events SET state = '' WHERE notification_id = %s", 0),
+    ],
+)
 @asynchronous
-async def test_what_does_not_follow_what_is_remembered_is_another_past(dsn: str) -> None:
-    event_log = PostgresEventLog(dsn)
-    (until, _) = await record(event_log, opened(), charged(2, 5))
-    known = (await read(event_log, WALLET)).known[WALLET.name]
-    for wrong in (msgspec.structs.replace(known, position=until), nothing_known(WALLET)):
-        with pytest.raises(VersionConflict):
-            await event_log.begin(Wanted([], remembered=[wrong], remembered_until=until), soon())
-    event_log.lose()
-
-
-@asynchronous
-async def test_what_is_remembered_already_is_not_added_again(dsn: str) -> None:
-    event_log = PostgresEventLog(dsn)
-    (until, _) = await record(event_log, opened(), charged(2, 5))
-    known = (await read(event_log, WALLET)).known[WALLET.name]
-    await record(event_log, charged(3, 7))
-    append = await event_log.begin(Wanted([], remembered=[known], remembered_until=until), soon())
-    await append.give_up()
-    assert append.reading.known[WALLET.name].state == Wallet(opened=True, balance=12)
-    event_log.lose()
-
-
-@asynchronous
-async def test_an_unreadable_event_of_others_hides_nothing(dsn: str) -> None:
-    """Whose it is cannot be told: so nothing that was remembered is believed."""
+async def test_an_unreadable_event_of_others_hides_nothing(dsn: str, change: str, told: int) -> None:
+    """Where it does not say whose it is, nothing is told; else it is told, and whoever wants it learns."""
     event_log = PostgresEventLog(dsn)
     (until,) = await record(event_log, opened())
-    known = (await read(event_log, WALLET)).known[WALLET.name]
-    await record(event_log, charged(2, 5), opened(OTHER_WALLET))
+    (_, position) = await record(event_log, charged(2, 5), opened(OTHER_WALLET))
     with psycopg.connect(dsn) as connection:
-        connection.execute(
-            "UPDATE ticketing.ticketing_events SET state = 'unreadable' WHERE originator_id = %s",
-            [OTHER_WALLET.id],
-        )
+        connection.execute(change.encode(), [position])
     event_log.lose()
     event_log = PostgresEventLog(dsn)
-    append = await event_log.begin(Wanted([], remembered=[known], remembered_until=until), soon())
+    append = await event_log.begin(Wanted([], appended_since=until), soon())
     await append.give_up()
-    assert append.reading.changed is None
-    assert append.reading.known[WALLET.name].version == 2
+    appended = append.reading.appended or ()
+    assert [one.stream for one in appended] == [WALLET.name, OTHER_WALLET.name][:told]
+    assert (append.reading.appended is None) == (told == 0)
+    for unreadable in appended[1:]:
+        with pytest.raises(BrokenHistory):
+            unreadable.read()
     event_log.lose()
 
 
