@@ -94,10 +94,12 @@ def _take(unit_of_work: UnitOfWork, stream: Stream[seat.Seat], command: Reserve,
 
 
 def streams(command: Reserve, peek: Peek) -> Iterator[Stream[Any]]:
-    """The user's visit and wallet, and the seats."""
+    """The user's visit, the seats and, where holding them forbids to charge it, the wallet."""
     code = command.visit.code
     yield from visit_streams(code, command.user_id, peek)
-    yield wallet.stream(command.user_id)
+    selling = peek(concert.stream(code))
+    if selling is None or not selling.policy.charge_while_holding:
+        yield wallet.stream(command.user_id)
     start_time = command.start_time or _only_start_time(command, peek)
     if start_time is not None:
         for number in command.seat_numbers:
