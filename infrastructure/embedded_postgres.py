@@ -66,7 +66,7 @@ SETTINGS: Mapping[str, str] = {
     "min_wal_size": "256MB",
     # This build knows pglz alone: pages of random keys gain 1 % by it, and appends get slower.
     "wal_compression": "off",
-    # Filling each new segment with zeros holds up the appends that wait for it: a tenth of them, and their p99.
+    # Filling each new segment with zeros holds up the appends that wait for it.
     "wal_init_zero": "off",
     # Checkpoints and heartbeats are small tables that are rewritten many times a second.
     "autovacuum_naptime": "15s",
