@@ -32,7 +32,7 @@ from aggregates.ids import ConcertCode, PerformanceName, TokenId
 from aggregates.queue import poll_after_ms
 from aggregates.token import TokenStatus
 from api.problems import PositionNotInLog, ReadModelBehind
-from api.views import Sales, SeatsView, SeatView
+from api.views import DateView, Sales, SeatsView, SeatView
 from commands.ports import LogReplaced
 from infrastructure.epochs import Epochs
 from infrastructure.read_models import ReadModels
@@ -155,6 +155,13 @@ class RenderedMap(NamedTuple):
     position: int
 
 
+class Showing(NamedTuple):
+    """A performance on the board, and how it is listed."""
+
+    performance: PerformanceFound
+    listed: DateView
+
+
 class Board:
     """Keeps itself fresh while `run` runs."""
 
@@ -178,7 +185,7 @@ class Board:
         """By a clock that nobody sets."""
         self._lines: dict[ConcertCode, Line] = {}
         self._concerts: dict[ConcertCode, ConcertFound] = {}
-        self._performances: dict[ConcertCode, dict[PerformanceName, PerformanceFound]] = {}
+        self._showings: dict[ConcertCode, dict[PerformanceName, Showing]] = {}
         """Of each concert by their start, which never changes."""
         self._active: dict[TokenId, TokenStands] = {}
         self._seat_maps: OrderedDict[tuple[ConcertCode, PerformanceName], RenderedMap] = OrderedDict()
@@ -248,9 +255,9 @@ class Board:
         """A concert that exists. Raises ReadModelBehind."""
         return await self._known(self._concerts, code)
 
-    def performances(self, code: ConcertCode) -> Iterable[PerformanceFound]:
+    def showings(self, code: ConcertCode) -> Iterable[Showing]:
         """The concert's performances by their start, begun ones too."""
-        return self._performances.get(code, {}).values()
+        return self._showings.get(code, {}).values()
 
     def lines(self) -> Iterable[Line]:
         """All lines."""
@@ -436,7 +443,7 @@ class Board:
         self.positions = dict.fromkeys(self.positions, 0)
         self._reached = {}
         self.refreshed_at = -math.inf
-        for known in (self._lines, self._concerts, self._performances, self._active, self._seat_maps):
+        for known in (self._lines, self._concerts, self._showings, self._active, self._seat_maps):
             known.clear()
         self._seat_maps_bytes = 0
 
@@ -469,12 +476,12 @@ class Board:
         return show
 
     def _put_in_order(self, performance: PerformanceFound) -> None:
-        known, name = self._performances.get(performance.code, {}), performance.performance
+        known, name = self._showings.get(performance.code, {}), performance.performance
         is_new = name not in known
-        known[name] = performance
+        known[name] = Showing(performance, _date_view(performance))
         if is_new:
-            by_start = sorted(known.items(), key=lambda item: item[1].starts_at)
-            self._performances[performance.code] = dict(by_start)
+            by_start = sorted(known.items(), key=lambda item: item[1].performance.starts_at)
+            self._showings[performance.code] = dict(by_start)
 
     async def _read_lines(self, connection: AsyncConnection[Any]) -> Show:
         since = self.positions[self.QUEUE]
@@ -550,6 +557,20 @@ def _status(token: TokenFound, now: datetime) -> TokenStatus:
     if token.status is TokenStatus.ACTIVE and ends_at is not None and ends_at <= now:
         return TokenStatus.EXPIRED
     return token.status
+
+
+def _date_view(performance: PerformanceFound) -> DateView:
+    return DateView(
+        date=performance.date,
+        start_time=performance.start_time,
+        end_time=performance.end_time,
+        seats_total=performance.seats_total,
+        seats_available=performance.seats_available,
+        seats_held=performance.seats_held,
+        seats_sold=performance.seats_sold,
+        min_price=performance.min_price,
+        max_price=performance.max_price,
+    )
 
 
 def _seats_view(found: seat_map.SeatMap) -> SeatsView:

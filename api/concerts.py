@@ -16,7 +16,7 @@ from api.board import Board
 from api.call import Call, Reply, json_reply
 from api.endpoint import Access, Operation
 from api.reservations import ACTIVE_TOKEN_ERRORS
-from api.views import Code, ConcertView, DatesView, DateView, Limit, Page, SeatsView, Text, Time
+from api.views import Code, ConcertView, DatesView, Limit, Page, SeatsView, Text, Time
 from projections import concerts
 from projections.concerts import ConcertFound
 from projections.seat_map import PerformanceFound
@@ -85,27 +85,13 @@ async def dates(call: Call[None, DatesQuery]) -> Reply:
     await board.require_active(call.claims)
     concert = await board.concert(call.code)
     now = board.now()
-    listed = [
-        _date(performance)
-        for performance in board.performances(call.code)
-        if performance.starts_at > now and (call.query.all or performance.seats_available > 0)
+    dates = [
+        listed
+        for performance, listed in board.showings(call.code)
+        if performance.starts_at > now and (call.query.all or listed.seats_available > 0)
     ]
-    view = DatesView(concert.code, concert.title, listed)
+    view = DatesView(concert.code, concert.title, dates)
     return json_reply(200, view, board.position_of(Board.SEAT_MAP, concert.code))
-
-
-def _date(performance: PerformanceFound) -> DateView:
-    return DateView(
-        date=performance.date,
-        start_time=performance.start_time,
-        end_time=performance.end_time,
-        seats_total=performance.seats_total,
-        seats_available=performance.seats_available,
-        seats_held=performance.seats_held,
-        seats_sold=performance.seats_sold,
-        min_price=performance.min_price,
-        max_price=performance.max_price,
-    )
 
 
 async def seats(call: Call[None, SeatsQuery]) -> Reply:
@@ -125,7 +111,7 @@ def _performance(call: Call[None, SeatsQuery]) -> PerformanceFound:
     board, query = call.services.board, call.query
     on_that_day = [
         performance
-        for performance in board.performances(call.code)
+        for performance, _ in board.showings(call.code)
         if performance.date == query.date
         and (query.start_time is None or performance.start_time == query.start_time)
     ]

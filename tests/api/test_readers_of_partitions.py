@@ -135,7 +135,7 @@ def check_board(board: Board, log: Partitioned) -> None:
 def tokens_on(board: Board) -> object:
     """Who is active and who left early, as the board has noted it."""
     left = {line.code: line.left for line in board.lines() if line.left}
-    return board._active, left, board._performances, board._concerts
+    return board._active, left, board._showings, board._concerts
 
 
 @every_history
