@@ -185,7 +185,6 @@ async def test_an_unreadable_event_of_others_hides_nothing(dsn: str, change: str
 @asynchronous
 async def test_no_statement_reads_the_whole_log_also_where_it_was_never_analysed(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
-        connection.execute("ALTER TABLE ticketing.ticketing_events SET (autovacuum_enabled = false)")
         connection.execute(
             """
             INSERT INTO ticketing.ticketing_events (originator_id, originator_version, topic, state)
