@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +27,16 @@ READY_WITHIN_S = 30
 STOPS_WITHIN_S = 10
 
 
+def _end_in_order_when_told_to() -> None:
+    """Have SIGTERM end a benchmark as Ctrl-C does: with everything that it has started."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 @contextmanager
 def database() -> Iterator[str]:
     """Run a PostgreSQL in a temporary folder, and yield how to connect to it."""
+    _end_in_order_when_told_to()
     with tempfile.TemporaryDirectory(prefix="ticketing-bench-") as folder:
         Path(folder).chmod(0o755)  # PostgreSQL may have to run under another account
         with EmbeddedPostgres(Path(folder) / "postgres", Path(folder) / "postgres.log") as postgres:
