@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from bench.plain.database import Connection, Pool
+from bench.plain.queue import RELEASE_SEATS
 
 EVERY_S = 0.1
 
@@ -62,15 +63,6 @@ EXPIRE_RESERVATIONS = """
     RETURNING reservation_id, code, date, start_time, seat_numbers
 """
 
-FREE_SEATS = """
-    UPDATE seats
-    SET status = 'AVAILABLE', reservation_id = NULL, held_until = NULL
-    WHERE (code, date, start_time) = (%s, %s, %s)
-      AND seat_number = ANY(%s)
-      AND reservation_id = %s
-      AND status = 'HELD'
-"""
-
 EXPIRE_TOKENS = """
     UPDATE tokens
     SET status = 'EXPIRED'
@@ -122,4 +114,4 @@ async def _expire_reservations(connection: Connection) -> None:
         expired = await (await connection.execute(EXPIRE_RESERVATIONS)).fetchall()
         for one in expired:
             where = (one.code, one.date, one.start_time, one.seat_numbers, one.reservation_id)
-            await connection.execute(FREE_SEATS, where)
+            await connection.execute(RELEASE_SEATS, where)
