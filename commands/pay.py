@@ -158,8 +158,9 @@ def streams(command: Pay, peek: Peek) -> Iterator[Stream[Any]]:
     if command.reservation_id is not None:
         yield from reservation_streams(command.reservation_id, peek)
     tokens = peek(token.stream(command.visit.code, command.user_id))
-    if tokens is not None and tokens.live is not None and tokens.live.last_reservation_id is not None:
-        yield from reservation_streams(tokens.live.last_reservation_id, peek)
+    live = None if tokens is None else tokens.live
+    if live is not None and live.held is None and live.last_reservation_id is not None:
+        yield from reservation_streams(live.last_reservation_id, peek)
 
 
 HANDLER = Handler(handle, streams)

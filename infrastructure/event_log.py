@@ -45,24 +45,22 @@ from commands.ports import (
 )
 from infrastructure import codec
 from infrastructure.round_trips import RoundTrips, Row
+from projections.reading import LOOKED_UP_BY_KEYS
 
 APPEND_LOCK = 7_303_014_510
 
 LOCK_WAIT_MS = 2_000
 """Nobody may sit on the append lock: who has waited so long ends the backend that holds it."""
 
-NEWER_MAX = 1_000
-"""Where others have appended more than this, it costs less to look after the streams that a batch needs."""
-
 LOCK_IDLE_MS = 500
 """But not one that did something just now: it may have waited as long, and have got the lock this moment."""
 
+NEWER_MAX = 1_000
+"""Where others have appended more than this, it costs less to look after the streams that a batch needs."""
+
 CONNECT_TIMEOUT_S = 3
 
-INDEXED = (
-    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off "
-    "-c jit=off -c plan_cache_mode=force_generic_plan"
-)
+INDEXED = f"{LOOKED_UP_BY_KEYS} -c enable_bitmapscan=off -c jit=off"
 """Every statement here looks a few rows up in a long table, however little the planner knows of it yet.
 
 Left alone it reads the whole log for each batch, until the table has been analysed.
