@@ -1,5 +1,6 @@
 """The calls that buyers make in a benchmark, prepared, and the places that they are about."""
 
+import datetime as dt
 from typing import Final
 from uuid import UUID
 
@@ -19,7 +20,11 @@ HALL_DAYS: Final = 10
 PRICE: Final = 1_000
 """Of each seat, in won."""
 
-CHARGE: Final = b'{"amount":100000}'
+CHARGE: Final = 100_000
+"""Enough for whatever a buyer is going to buy, in won."""
+
+FIRST_DAY: Final = dt.date(2099, 1, 1)
+
 PAY: Final = b"{}"
 """The token's open reservation."""
 
@@ -32,12 +37,17 @@ class Buyer(msgspec.Struct, frozen=True):
     user_id: str
     token: str
     status: str
+    queue_number: int = 0
+
+
+def buyer(body: bytes) -> Buyer:
+    """Read the answer of one who joined."""
+    return _decode_buyer(body)
 
 
 def buyers(bodies: list[bytes]) -> list[Buyer]:
     """Read the answers of those who joined."""
-    decode = msgspec.json.Decoder(Buyer).decode
-    return [decode(body) for body in bodies]
+    return [buyer(body) for body in bodies]
 
 
 def user(number: int) -> str:
@@ -50,9 +60,9 @@ def register(user_id: str) -> bytes:
     return request("POST", "/api/v1/users", _named(user_id))
 
 
-def charge(user_id: str) -> bytes:
-    """Charge it with enough for whatever its owner is going to buy."""
-    return request("POST", f"/api/v1/users/{user_id}/wallet/charges", CHARGE)
+def charge(user_id: str, amount: int = CHARGE) -> bytes:
+    """Charge it."""
+    return request("POST", f"/api/v1/users/{user_id}/wallet/charges", b'{"amount":%d}' % amount)
 
 
 def join(code: str, user_id: str) -> bytes:
@@ -88,7 +98,10 @@ def seat_map(code: str, day: int) -> str:
 
 def date(day: int) -> str:
     """The date of a performance, by its number."""
-    return f"2099-{1 + day // 28:02}-{1 + day % 28:02}"
+    return (FIRST_DAY + dt.timedelta(days=day)).isoformat()
+
+
+_decode_buyer = msgspec.json.Decoder(Buyer).decode
 
 
 def _named(user_id: str) -> bytes:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import curve
+from bench.calls import Buyer, buyer
 from bench.client import run
 from bench.curve import Curve, Line
 from bench.growth import figure
@@ -24,9 +25,7 @@ from bench.growth.running import CONNECTIONS, catch_up, connect, settle
 from bench.growth.sale import (
     ALL_WAIT,
     OPEN_GATE,
-    Buyer,
     Sale,
-    buyer,
     charges,
     payments,
     registrations,

@@ -16,13 +16,14 @@ from rich.table import Table
 
 import audit
 from bench import curve
+from bench.calls import Buyer, buyer
 from bench.client import request
 from bench.curve import Curve, Line
 from bench.growth import figure
 from bench.growth.figure import RESULTS, Figure, at_most, told
 from bench.growth.history import History
 from bench.growth.running import Roles, catch_up, connect, sizes
-from bench.growth.sale import Buyer, Sale, buyer, users
+from bench.growth.sale import Sale, users
 from bench.service import embedded, service
 from bench.steady import Answered, Due, steady
 

@@ -13,12 +13,13 @@ from typing import LiteralString, NamedTuple, Self
 from aggregates.event import RecordedEvent
 from aggregates.queue import QueueAdvanced, SlotsFreed
 from aggregates.token import TokenActivated, TokenIssued
+from bench.calls import Buyer
 from bench.client import run
 from bench.curve import Curve, Line
 from bench.growth.figure import Figure, Growth, Tell, at_most, told
 from bench.growth.history import History
 from bench.growth.running import CONNECTIONS, catch_up, connect, settle
-from bench.growth.sale import ALL_WAIT, OPEN_GATE, Buyer, Sale, charges, user, users
+from bench.growth.sale import ALL_WAIT, OPEN_GATE, Sale, charges, user, users
 from bench.service import embedded, service
 from bench.steady import Due, percentile, steady
 from infrastructure import codec

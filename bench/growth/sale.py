@@ -4,22 +4,21 @@ import itertools
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from aggregates.ids import ConcertCode, UserId
+from bench import calls
+from bench.calls import PRICE, Buyer
 from bench.client import request, run
 from bench.service import ADMIN_KEY
 
 WITHIN_S = 120.0
 LOOK_EVERY_S = 0.05
 
-FIRST_DAY = date(2099, 1, 1)
 START_TIME: Final = "19:00"
-PRICE = 1_000
 
 ALL_WAIT: Mapping[str, Any] = {
     "max_active": 1,
@@ -38,14 +37,6 @@ OPEN_GATE: Mapping[str, Any] = {
 """Whoever comes is let in."""
 
 
-class Buyer(NamedTuple):
-    """Who holds a place in line."""
-
-    user_id: str
-    token: str
-    queue_number: int
-
-
 class Sale:
     """One concert of a running service."""
 
@@ -54,7 +45,7 @@ class Sale:
         self.port = port
         self.code = ConcertCode(code)
         self.connections = connections
-        self._path = f"/api/v1/concerts/{code}"
+        self._path = calls.concert(code)
         self._seen = "0"
         concert = {"code": code, "title": "Growth", "category": "CONCERT", "venue": "Hall", "policy": policy}
         self.admin("POST", "concerts", concert)
@@ -63,7 +54,7 @@ class Sale:
     def schedule(self, day: int, seats: int) -> None:
         """Schedule a performance."""
         plan = [{"first": 1, "last": seats, "type": "STANDARD", "price": PRICE}]
-        performance = {"date": _date(day), "start_time": START_TIME, "seats": plan}
+        performance = {"date": calls.date(day), "start_time": START_TIME, "seats": plan}
         self.admin("POST", f"concerts/{self.code}/performances", performance)
 
     def change_policy(self, policy: Mapping[str, Any]) -> None:
@@ -87,12 +78,12 @@ class Sale:
             seconds=WITHIN_S,
             keep_bodies=True,
         )
-        return [buyer(body) for body in joined.bodies]
+        return calls.buyers(joined.bodies)
 
     def joins(self, users: Iterable[UserId]) -> Iterator[bytes]:
         """Ask for a token for each."""
         for user_id in users:
-            yield request("POST", f"{self._path}/token", b'{"user_id":"%s"}' % str(user_id).encode())
+            yield calls.join(self.code, str(user_id))
 
     def polls(self, buyers: Sequence[Buyer]) -> Iterator[bytes]:
         """Ask for the places of these, again and again."""
@@ -104,18 +95,17 @@ class Sale:
 
     def seat_maps(self, buyers: Sequence[Buyer], day: int) -> Iterator[bytes]:
         """Look at a seat map, again and again."""
-        return self._reads(f"seats?date={_date(day)}", buyers)
+        return self._reads(f"seats?date={calls.date(day)}", buyers)
 
     def seat_maps_known(self, buyers: Sequence[Buyer], day: int) -> Iterator[bytes]:
         """Ask again and again whether a seat map is still as it was."""
+        path = calls.seat_map(self.code, day)
         asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{self._path}/seats?date={_date(day)}",
-            headers={"authorization": f"Bearer {buyers[0].token}"},
+            f"http://127.0.0.1:{self.port}{path}", headers={"authorization": f"Bearer {buyers[0].token}"}
         )
         with urllib.request.urlopen(asked) as answer:  # noqa: S310 (our own address)
-            condition = b"\r\nif-none-match: %s\r\n\r\n" % answer.headers["etag"].encode()
-        for prepared in self.seat_maps(buyers, day):
-            yield prepared.removesuffix(b"\r\n\r\n") + condition
+            etag = answer.headers["etag"]
+        return itertools.cycle([calls.read(path, one.token, etag) for one in buyers])
 
     def reservations(self, buyers: Iterable[Buyer], day: int, seats: int) -> Iterator[bytes]:
         """Reserve a seat for each: the first of that day's performance, and of those that follow it."""
@@ -124,8 +114,7 @@ class Sale:
 
     def reservation(self, one: Buyer, day: int, seat: int) -> bytes:
         """Reserve one seat."""
-        body = msgspec.json.encode({"date": _date(day), "seat_numbers": [seat]})
-        return request("POST", f"{self._path}/reservations", body, one.token)
+        return calls.reserve(self.code, day, seat - 1, one.token)
 
     def lost_races(self, buyers: Sequence[Buyer], day: int, taken: int) -> Iterator[bytes]:
         """Try to reserve a seat that somebody holds, of the first that are taken, again and again."""
@@ -137,7 +126,7 @@ class Sale:
         return request("DELETE", f"{self._path}/token", bearer=one.token)
 
     def _reads(self, what: str, buyers: Sequence[Buyer]) -> Iterator[bytes]:
-        return itertools.cycle([request("GET", f"{self._path}/{what}", bearer=one.token) for one in buyers])
+        return itertools.cycle([calls.read(f"{self._path}/{what}", one.token) for one in buyers])
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """Make one of the calls for administrators; it sees what those before it did."""
@@ -164,28 +153,14 @@ def users(first: int, count: int) -> Sequence[UserId]:
 
 def registrations(them: Iterable[UserId]) -> Iterator[bytes]:
     """Register each."""
-    for user_id in them:
-        yield request("POST", "/api/v1/users", b'{"user_id":"%s"}' % str(user_id).encode())
+    return (calls.register(str(user_id)) for user_id in them)
 
 
 def charges(them: Iterable[UserId], amount: int = 1) -> Iterator[bytes]:
     """Charge the wallet of each."""
-    body = b'{"amount":%d}' % amount
-    for user_id in them:
-        yield request("POST", f"/api/v1/users/{user_id}/wallet/charges", body)
+    return (calls.charge(str(user_id), amount) for user_id in them)
 
 
 def payments(buyers: Iterable[Buyer]) -> Iterator[bytes]:
     """Have each pay for what it reserved."""
-    for one in buyers:
-        yield request("POST", "/api/v1/payments", b"{}", one.token)
-
-
-def buyer(body: bytes) -> Buyer:
-    """Who the answer to a joining is about."""
-    token = msgspec.json.decode(body)
-    return Buyer(token["user_id"], token["token"], token["queue_number"])
-
-
-def _date(day: int) -> str:
-    return (FIRST_DAY + timedelta(days=day)).isoformat()
+    return (calls.pay(one.token) for one in buyers)

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+from bench import calls
 from bench.growth.history import History
 from bench.growth.running import Pace, catch_up, connect, pace, settle
-from bench.growth.sale import ALL_WAIT, OPEN_GATE, Sale, buyer, charges, payments, user, users
+from bench.growth.sale import ALL_WAIT, OPEN_GATE, Sale, charges, payments, user, users
 
 SECONDS, SHORT_SECONDS = 3.0, 1.0
 USERS, SHORT_USERS = 40_000, 15_000
@@ -32,7 +33,7 @@ def paces(dsn: str, port: int, *, short: bool) -> Mapping[str, Pace]:
     found["charge"] = measured(charges(user(1 + number % count) for number in range(10**6)), 201)
     bodies: list[bytes] = []
     found["issue"] = measured(sale.joins(users(1, count)), 201, bodies)
-    buyers = [buyer(body) for body in bodies]
+    buyers = calls.buyers(bodies)
     found["poll"] = measured(sale.polls(buyers[1:][:POLLING]), 200)
     sale.change_policy(OPEN_GATE)
     sale.until(lambda stats: stats["waiting"] == 0)
