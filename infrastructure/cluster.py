@@ -12,7 +12,7 @@ from typing import Any
 from kafka import errors
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-from infrastructure.kafka_client import LastWords, client_options, in_our_words, open_client
+from infrastructure.kafka_client import LastWords, client_options, last_words, open_client
 from infrastructure.settings import PREFIX, Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -70,7 +70,7 @@ def _cluster(settings: Settings) -> Iterator[Cluster]:
         "client_id": "ticketing-topic",
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
     }
-    with in_our_words() as words:
+    with last_words() as words:
         try:
             cluster: Cluster = open_client(KafkaAdminClient, options)
             try:

@@ -40,20 +40,14 @@ class LastWords(logging.Handler):
 
 
 @contextmanager
-def in_our_words() -> Iterator[LastWords]:
-    """Have kafka-python keep to itself what it says, many lines a second while no broker answers.
-
-    What was wrong is said with our own words. Those who log everything still see all of it.
-    """
-    library = logging.getLogger("kafka")
-    words, said_by_itself = LastWords(), library.propagate
+def last_words() -> Iterator[LastWords]:
+    """Listen to what kafka-python says of lost connections, so that we can say what was wrong."""
+    library, words = logging.getLogger("kafka"), LastWords()
     library.addHandler(words)
-    library.propagate = logging.getLogger().isEnabledFor(logging.DEBUG)
     try:
         yield words
     finally:
         library.removeHandler(words)
-        library.propagate = said_by_itself
 
 
 def open_client(kind: Callable[..., Client], options: Mapping[str, Any]) -> Client:

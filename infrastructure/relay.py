@@ -18,7 +18,7 @@ from kafka.errors import KafkaError
 
 from infrastructure import cluster, codec
 from infrastructure.cluster import ClusterError
-from infrastructure.kafka_client import LastWords, client_options, in_our_words
+from infrastructure.kafka_client import LastWords, client_options, last_words
 from infrastructure.messages import StoredRow
 from infrastructure.pause import called, pause
 from infrastructure.publisher import NotPublished, Publisher
@@ -78,7 +78,7 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set; begin anew after whatever fails. Raises LogReplaced."""
-        with in_our_words() as words:
+        with last_words() as words:
             while not stop.is_set():
                 try:
                     await self._begin(stop)

@@ -41,7 +41,11 @@ class Lossy:
 
 
 def configure_logging(level: str, form: Literal["text", "json"]) -> None:
-    """Write one line per event to standard error, for people or as JSON; libraries' messages too."""
+    """Write one line per event to standard error, for people or as JSON; libraries' messages too.
+
+    But not kafka-python's, many lines a second while no broker answers: what was wrong is said with our own
+    words. Those who log everything see all of it.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     lines = Lossy(sys.stderr)
     renderer: Processor = structlog.processors.JSONRenderer()
@@ -67,6 +71,7 @@ def configure_logging(level: str, form: Literal["text", "json"]) -> None:
         )
     )
     logging.basicConfig(level=number, handlers=[of_libraries], force=True)
+    logging.getLogger("kafka").propagate = number <= logging.DEBUG
 
 
 class CommandMetrics:

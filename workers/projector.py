@@ -9,7 +9,7 @@ from commands.ports import LogReplaced
 from infrastructure.collector import IN_BATCHES, collect_rarely
 from infrastructure.epochs import Epochs, read_epochs
 from infrastructure.feed import PostgresFeed
-from infrastructure.kafka_client import client_options, in_our_words
+from infrastructure.kafka_client import client_options
 from infrastructure.settings import Settings
 from infrastructure.worker_status import Facts, WorkerStatus
 from projections.feed import AnotherEpoch
@@ -32,15 +32,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     collect_rarely(IN_BATCHES)
     projector = Projector(dsn, feed, PROJECTIONS, topic=topic)
     status = WorkerStatus(dsn, ROLE, lambda: {**facts(projector), **of_topic(projector, topic)})
-    with in_our_words():
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(status.run(stop))
-            try:
-                await projector.run(stop)
-            except AnotherEpoch:
-                raise LogReplaced from None
-        if topic is not None:
-            await topic.close()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(status.run(stop))
+        try:
+            await projector.run(stop)
+        except AnotherEpoch:
+            raise LogReplaced from None
+    if topic is not None:
+        await topic.close()
     await feed.close()
 
 

@@ -39,10 +39,12 @@ def surroundings_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DATABASE_URL", raising=False)
     handlers, level = list(logging.root.handlers), logging.root.level
+    heard = logging.getLogger("kafka").propagate
     yield
     structlog.reset_defaults()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+    logging.getLogger("kafka").propagate = heard
 
 
 @pytest.fixture
