@@ -6,9 +6,11 @@ from one that runs.
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from threading import Thread
 from typing import Any, Literal, LiteralString
 from uuid import UUID, uuid4
 
@@ -92,7 +94,6 @@ class Audits:
     def __init__(self, dsn: str, read_models: ReadModels) -> None:
         self._dsn = dsn
         self._read_models = read_models
-        self._processes: set[asyncio.Task[int]] = set()
 
     async def start(self, at: datetime | None) -> UUID:
         """Start an audit and return its id, or the id of the one that is running."""
@@ -102,17 +103,13 @@ class Audits:
                 return audit_id
             audit_id = uuid4()
             await connection.execute(ASK, [audit_id, at])
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "workers.auditor",
-            str(audit_id),
+        process = await asyncio.to_thread(
+            subprocess.Popen,
+            [sys.executable, "-m", "workers.auditor", str(audit_id)],
             env={**without_secrets(os.environ), "DATABASE_URL": self._dsn},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-        reaping = asyncio.create_task(process.wait())
-        self._processes.add(reaping)
-        reaping.add_done_callback(self._processes.discard)
+        Thread(target=process.wait, daemon=True).start()  # it may outlive this process, and its event loop
         return audit_id
