@@ -53,7 +53,10 @@ LOCK_WAIT_MS = 2_000
 """Nobody may sit on the append lock: who has waited so long ends the backend that holds it."""
 
 LOCK_IDLE_MS = 500
-"""But not one that did something just now: it may have waited as long, and have got the lock this moment."""
+"""But not one that did something just now: it may have waited as long, and have got the lock this moment.
+
+Nor one that does not wait for its client: it may have got the lock, and not yet its turn on the processor.
+"""
 
 NEWER_MAX = 1_000
 """Where others have appended more than this, it costs less to look after the streams that a batch needs."""
@@ -201,6 +204,7 @@ END_LONG_HOLDERS: LiteralString = """
       AND lock.granted
       AND lock.objsubid = 1
       AND (lock.classid::bigint << 32 | lock.objid::bigint) = $1
+      AND holder.wait_event_type = 'Client'
       AND holder.xact_start < clock_timestamp() - $2 * interval '1 millisecond'
       AND holder.query_start < clock_timestamp() - $3 * interval '1 millisecond'
 """

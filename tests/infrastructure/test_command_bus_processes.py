@@ -1,6 +1,7 @@
 """Several processes with a command bus on one log: their order, and what a stopped one does to others."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -41,6 +42,13 @@ STUCK: LiteralString = """
         JOIN pg_stat_activity USING (pid)
         WHERE datname = current_database() AND locktype = 'advisory' AND wait_event = 'ClientWrite'
     )
+"""
+
+WAITING: LiteralString = """
+    SELECT pid
+    FROM pg_locks
+    JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
 """
 
 SLACK_S = 1.5
@@ -85,6 +93,19 @@ def is_stuck_in_sending(dsn: str) -> bool:
     """Whether someone has the append lock and waits for a client to read."""
     with psycopg.connect(dsn) as connection:
         return connection.execute(STUCK).fetchone() == (True,)
+
+
+async def in_and_out(dsn: str) -> None:
+    """Take the append lock, and give it up."""
+    log = PostgresEventLog(dsn)
+    await (await log.begin(Wanted([]), asyncio.get_running_loop().time() + 20)).give_up()
+    log.lose()
+
+
+def backends_that_wait(dsn: str) -> list[int]:
+    """Return who waits for the append lock."""
+    with psycopg.connect(dsn) as connection:
+        return [pid for (pid,) in connection.execute(WAITING)]
 
 
 @asynchronous
@@ -162,6 +183,28 @@ async def test_one_that_has_just_got_the_lock_is_not_ended_however_long_it_had_w
     await (await loser).give_up()
     first.lose()
     second.lose()
+
+
+@asynchronous
+async def test_nor_is_one_that_has_got_it_and_not_yet_its_turn_on_the_processor(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "LOCK_WAIT_MS", 600)
+    with capture_logs() as logs:
+        async with Held(dsn):
+            has_waited = asyncio.create_task(in_and_out(dsn))
+            await until(lambda: backends_that_wait(dsn))
+            (backend,) = backends_that_wait(dsn)
+            os.kill(backend, signal.SIGSTOP)
+            waiting = asyncio.create_task(in_and_out(dsn))
+            await until(lambda: len(backends_that_wait(dsn)) == 2)
+        started = time.monotonic()
+        try:
+            await until(lambda: time.monotonic() > started + 0.9)
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        await asyncio.gather(has_waited, waiting)
+    assert not logs
 
 
 @asynchronous
