@@ -183,10 +183,10 @@ class _Append:
 
     def _count_seats(self, merged: dict[str, Any]) -> None:
         books = self._books
-        for name in books.unsold:
-            books.unsold[name] += self._returned[name] - self._sold[name]
         if added := merged.get("queue.seats_added"):
             books.unsold.update(added.by_performance)
+        for name in books.unsold:
+            books.unsold[name] += self._returned[name] - self._sold[name]
         if withdrawn := merged.get("queue.seats_withdrawn"):
             name = f"{withdrawn.date.isoformat()}T{withdrawn.start_time}"
             assert books.unsold.pop(name) == withdrawn.count, "L2"
