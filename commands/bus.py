@@ -250,17 +250,24 @@ class CommandBus:
         return _answers(decided, position)
 
     async def _decide(self, append: Append, submissions: Sequence[Submission], streams: _Streams) -> Decided:
-        """Decide, reading on for as long as what others did, or handlers find, asks for more."""
+        """Decide, reading on for as long as what was read, or a handler, asks for more."""
         batch_id = fresh_id()
-        if append.reading.appended:
-            streams = streams | self._streams(submissions, self._memory.find)
+        known = append.reading.known
+
+        def find(name: str) -> Known | None:
+            return known.get(name) or self._memory.find(name)
+
+        has_news = bool(append.reading.appended or known)
         for _ in range(READS_MAX):
             await self._recall(append, streams)
+            if has_news and (also := self._streams(submissions, find)).keys() - streams.keys():
+                streams = also
+                continue
             try:
                 return decide(submissions, append.reading, self._rules, batch_id)
             except MoreNeeded as more:
                 streams = {stream.name: stream for stream in more.streams}
-                streams |= self._streams(submissions, append.reading.known.get)
+                streams |= self._streams(submissions, find)
         raise AssertionError("a batch keeps needing more streams")
 
     async def _recall(self, append: Append, streams: _Streams) -> None:

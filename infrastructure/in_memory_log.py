@@ -84,11 +84,13 @@ class InMemoryEventLog:
             {known.stream.name: self.up_to_date(known) for known in wanted.streams},
             {key: self._outcomes[key] for key in wanted.keys if key in self._outcomes},
             self.hearing,
-            [
-                Appended(event.stream, event.version, partial(_itself, event))
-                for event in self._events[wanted.appended_since :]
-            ],
+            self._appended(wanted.appended_since) if wanted.appended_since else None,
         )
+
+    def _appended(self, since: int) -> list[Appended]:
+        return [
+            Appended(event.stream, event.version, partial(_itself, event)) for event in self._events[since:]
+        ]
 
     def up_to_date(self, known: Known) -> Known:
         """Add to what is known of a stream the events that follow. Raises VersionConflict as `read` does."""

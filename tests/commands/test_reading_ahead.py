@@ -5,6 +5,7 @@ Every command that there is stands here, in the situation in which it touches th
 
 from datetime import datetime
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from aggregates.errors import (
     ReservationNotFound,
 )
 from aggregates.ids import StartTime
+from commands import batch, bus
 from commands.charge_wallet import ChargeWallet
 from commands.command import Command
 from commands.erase_profile import EraseProfile
@@ -134,14 +136,17 @@ async def test_what_is_remembered_is_read_in_one_round_trip(
 
 @situations
 @in_no_time
-async def test_what_is_not_remembered_is_found_in_three(
-    steps: list[Any], command: Command, clock: datetime | None
+async def test_what_is_not_remembered_is_found_in_three_before_it_is_decided_once(
+    steps: list[Any], command: Command, clock: datetime | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = TroubledLog()
     async with RunningBus(log) as before:
         await before.done(steps)
+    decided = Mock(wraps=batch.decide)
+    monkeypatch.setattr(bus, "decide", decided)
     async with RunningBus(log) as service:
         await ask(service, command, clock, reads=3)
+    assert decided.call_count == 1
 
 
 async def ask(service: RunningBus, command: Command, clock: datetime | None, *, reads: int) -> None:

@@ -150,6 +150,13 @@ class EventLogContract(ABC):
         assert [stream_of(event) for event in events] == [WALLET, OTHER_WALLET]
 
     @asynchronous
+    async def test_who_does_not_ask_is_told_nothing_of_what_was_appended(self, event_log: EventLog) -> None:
+        await record(event_log, opened())
+        append = await event_log.begin(unread(WALLET), soon())
+        await append.give_up()
+        assert append.reading.appended is None
+
+    @asynchronous
     async def test_a_version_that_is_taken_is_refused_with_all_that_comes_with_it(
         self, event_log: EventLog
     ) -> None:
