@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -18,6 +18,14 @@ from infrastructure.hearing import Hearing
 from tests.aggregates.given import ANN, BEN, token_of
 from tests.commands.steps import abandon, waiting
 from tests.live_sale import LiveSale, on_sale
+
+WAITS = """
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'ticketing-hearing'
+          AND wait_event_type = 'Lock'
+    )
+"""
 
 HOUR = timedelta(hours=1)
 WRITE_EVERY_S = 0.05
@@ -42,7 +50,10 @@ class Listener:
         (self.process_id,) = {beat.process_id for beat in heartbeats(sale)} - before
 
     def hears(self, user_id: UserId) -> None:
-        self.hearing.heard(token_of(user_id))
+        self.hears_of(token_of(user_id))
+
+    def hears_of(self, token_id: TokenId) -> None:
+        self.hearing.heard(token_id)
 
     def beats_again(self, times: int = 3) -> None:
         """Let it write what it has heard, and look after the others."""
@@ -231,11 +242,28 @@ def test_several_who_hear_the_same_people_do_not_stand_in_each_other_s_way(line:
     tokens = [TokenId(UUID(int=number)) for number in range(2_000)]
     for listener in listeners:
         for token_id in tokens if listener is listeners[0] else reversed(tokens):
-            listener.hearing.heard(token_id)
+            listener.hears_of(token_id)
         listener.beats_again(1)
     for listener in listeners:
         listener.says_goodbye()
     assert line.connection.execute("SELECT count(*) FROM ticketing.heard").fetchone() == (len(tokens),)
+
+
+def test_all_write_in_the_same_order_so_that_none_waits_for_one_who_waits_for_it(line: LiveSale) -> None:
+    listener = Listener(line)
+    tokens = sorted(TokenId(uuid5(UUID(int=4), str(number))) for number in range(100))
+    for token_id in tokens:
+        listener.hears_of(token_id)
+    listener.beats_again()
+    with line.connection.transaction():
+        line.connection.execute(
+            "UPDATE ticketing.heard SET last_heard_at = now() WHERE token_id = %s", tokens[-1:]
+        )
+        for token_id in tokens:
+            listener.hears_of(token_id)
+        line.until(lambda: line.connection.execute(WAITS).fetchone() == (True,))
+        free = line.connection.execute("SELECT token_id FROM ticketing.heard FOR UPDATE SKIP LOCKED")
+        assert free.fetchall() == [tuple(tokens[-1:])], "it has come to the last one, and has all others"
 
 
 def test_what_is_heard_counts_from_the_first_heartbeat_on(line: LiveSale) -> None:
