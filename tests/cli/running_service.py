@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from tests.free_ports import OF_SERVICES, free_ports
 
 READY_WITHIN_S = 30.0
 """A second or two on an idle machine; tests share theirs."""
@@ -34,9 +35,7 @@ def wait_until(condition: Callable[[], bool], what: str, within_s: float = 10.0)
 
 def free_port() -> int:
     """Return a port on which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    return next(free_ports(OF_SERVICES))
 
 
 def environment(data_folder: Path, port: int) -> dict[str, str]:

@@ -95,8 +95,8 @@ def test_a_client_that_reaches_nobody_leaves_nothing_behind(
                     kind, {"bootstrap_servers": f"127.0.0.1:{unused_port}", "bootstrap_timeout_ms": 200}
                 )
     assert "ECONNREFUSED" in words.text
-    assert set(threading.enumerate()) == threads
-    assert open_files() == files
+    assert set(threading.enumerate()) <= threads, "those of other tests may end meanwhile"
+    assert open_files() <= files
 
 
 def open_files() -> int:

@@ -1,18 +1,18 @@
 """A Kafka broker of one's own: a real one, which may be killed, stopped and started again."""
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.free_ports import OF_BROKERS, free_ports
 from tests.kafka.programs import KafkaError, class_path, programs, write_properties
 
 READY_DEADLINE_S: Final = 45.0
@@ -30,9 +30,6 @@ QUICK_START: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 ORPHANED: Final = ("setpriv", "--pdeathsig", "KILL")
 """Has Linux kill it when the thread that started it ends: so nothing is left of a run that was killed."""
 
-PORTS: Final = range(20_000, 30_000)
-"""Below those that systems give to outgoing connections, so that its port is still free for a next start."""
-
 
 class Broker:
     """Listens at `address`, on loopback alone; its data and its log are in `folder`.
@@ -48,7 +45,7 @@ class Broker:
         self.data_folder = folder / "data"
         """Without it, a broker that is started begins with nothing, as a new cluster does."""
         self.log_file = folder / "broker.log"
-        self.port, self._controller_port = _free_ports()
+        self.port, self._controller_port = islice(free_ports(OF_BROKERS), 2)
         self._java_options = java_options
         self._more_properties = more_properties
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,17 +144,3 @@ class Broker:
         said = self.log_file.read_text(errors="replace").splitlines()
         grave = [line for mark in ("Exception: ", "ERROR") for line in said if mark in line]
         return (grave or said[-1:] or ["it said nothing"])[0]
-
-
-def _free_ports() -> tuple[int, int]:
-    """Choose two ports where nobody listens. Many are chosen from, so that two who choose at once differ."""
-    free = (port for port in random.SystemRandom().sample(PORTS, len(PORTS)) if _is_free(port))
-    return next(free), next(free)
-
-
-def _is_free(port: int) -> bool:
-    try:
-        with socket.create_server(("127.0.0.1", port)):
-            return True
-    except OSError:
-        return False
