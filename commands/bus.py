@@ -232,8 +232,8 @@ class CommandBus:
         started = time.perf_counter()
         streams = self._streams(submissions, self._memory.find)
         append = await self._log.begin(self._wanted(submissions, streams), deadline)
-        self._memory.read_on(append.reading)
         try:
+            self._memory.read_on(append.reading)
             decided = await self._decide(append, submissions, streams)
             positions = await self._commit(append, decided)
         except BaseException:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -24,6 +24,7 @@ class StoredForm(msgspec.Struct, frozen=True):
 
 
 class _Read(StoredForm, frozen=True):
+    recorded_at: Annotated[datetime, msgspec.Meta(tz=True)]  # one without a zone compares with no other
     payload: msgspec.Raw
 
 
@@ -58,7 +59,8 @@ def decode(
 ) -> RecordedEvent:
     """Read a stored event; one of a retired topic comes back as what took its place.
 
-    Raises UnknownTopic, and msgspec.DecodeError or msgspec.ValidationError for what is not an event.
+    Raises UnknownTopic, and what msgspec raises for what is not an event: msgspec.DecodeError,
+    UnicodeDecodeError or RecursionError.
     """
     return recorded(position, version, topic, _decode_form(state), upcasts)
 
@@ -108,7 +110,7 @@ def find_form(state: bytes) -> StoredForm | None:
     """Read what a stored event carries around its payload; None for what is no event."""
     try:
         return _decode_form(state)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

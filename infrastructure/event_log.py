@@ -510,7 +510,7 @@ def _read(named: str, decode: Callable[[], RecordedEvent]) -> RecordedEvent:
 def _snapshotted(known: Known, state: bytes) -> Any:
     try:
         return msgspec.json.decode(state, type=known.stream.aggregate.shape)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenHistory(f"the snapshot of {known.stream.name}: {error}") from error
 
 

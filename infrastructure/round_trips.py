@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any, LiteralString, NamedTuple
 
-from psycopg import AsyncConnection, generators, pq
+from psycopg import AsyncConnection, OperationalError, generators, pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq.abc import PGresult
@@ -104,10 +104,12 @@ class RoundTrips:
         yield from generators.send(pgconn)
         results: list[PGresult] = []
         while True:
-            result = (yield from generators.fetch_many(pgconn))[-1]
-            if result.status == pq.ExecStatus.PIPELINE_SYNC:
+            fetched = yield from generators.fetch_many(pgconn)
+            if not fetched:  # libpq could not read what came, and has hung up
+                raise OperationalError(pgconn.get_error_message())
+            if fetched[-1].status == pq.ExecStatus.PIPELINE_SYNC:
                 break
-            results.append(result)
+            results.append(fetched[-1])
         pgconn.exit_pipeline_mode()
         return results
 

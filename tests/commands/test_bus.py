@@ -12,7 +12,8 @@ from structlog.typing import EventDict
 from aggregates import concert, queue, wallet
 from aggregates.errors import UserNotFound
 from aggregates.ids import UserId
-from aggregates.wallet import WalletCharged
+from aggregates.stream import Stream, stream_id
+from aggregates.wallet import WalletCharged, WalletOpened
 from commands import bus as command_bus
 from commands.bus import (
     APPEND_DEADLINE_S,
@@ -26,11 +27,11 @@ from commands.bus import (
 from commands.charge_wallet import ChargeWallet, WalletChargedResult
 from commands.command import Command, Handler
 from commands.errors import HistoryUnreadable, Overloaded, StoreUnavailable, TryAgain
-from commands.ports import BrokenHistory, LogReplaced, Wanted
+from commands.ports import BrokenHistory, LogReplaced, NewEvent, Wanted, Writes
 from commands.run_sale import CloseSales
 from commands.table import HANDLERS
 from commands.unit_of_work import UnitOfWork
-from tests.aggregates.given import ANN, BEN, CODE, token_of
+from tests.aggregates.given import ANN, BEN, CODE, at, token_of
 from tests.commands.bus_in_memory import RunningBus, Trouble, TroubledLog, in_no_time
 from tests.commands.sale import keyed, reply_to
 from tests.commands.steps import CAT, abandon, inside, on_sale, registered, waiting
@@ -506,6 +507,20 @@ async def test_a_defect_under_the_lock_does_not_keep_it(monkeypatch: pytest.Monk
         await service.done(registered(ANN))
         (answer,) = await service.ask(ChargeUnforeseen((ANN,)))
         assert isinstance(answer.outcome, ZeroDivisionError)
+        assert balances(await service.ask(CHARGE)) == [5]
+        assert now_s() == 0
+
+
+@in_no_time
+async def test_nor_does_one_that_is_met_when_what_others_appended_is_taken_over() -> None:
+    """They begin a stream of a kind that is not known here."""
+    async with RunningBus() as service:
+        await service.done(registered(ANN))
+        strange = Stream("loan/1", wallet.WALLET, str(ANN), stream_id("loan/1"))
+        event = NewEvent(strange, 1, WalletOpened(), str(ANN), *[uuid4()] * 3)
+        service.log.log.append(Writes(at("12:00"), [event]))
+        (answer,) = await service.ask(CHARGE)
+        assert isinstance(answer.outcome, KeyError)
         assert balances(await service.ask(CHARGE)) == [5]
         assert now_s() == 0
 

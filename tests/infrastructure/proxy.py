@@ -22,6 +22,8 @@ class Fault(Enum):
     """The connection is cut before the COMMIT reaches the server."""
     LOSE_ACKNOWLEDGEMENT = auto()
     """The COMMIT reaches the server, and then the connection is cut."""
+    GARBLE = auto()
+    """The COMMIT reaches the server, and nobody can read what it answers."""
     SILENCE = auto()
     """The connection stays, but nothing passes any more, neither this COMMIT nor anything after it."""
 
@@ -116,7 +118,7 @@ class _Connection:
         from_server: asyncio.StreamReader,
         to_server: asyncio.StreamWriter,
     ) -> None:
-        self.silent = False
+        self.silent = self.garbled = False
         self.ended = asyncio.Event()
         self._proxy = proxy
         self._from_client, self._to_client = from_client, to_client
@@ -152,6 +154,8 @@ class _Connection:
                     break
                 if fault is Fault.SILENCE:
                     self.silent = True
+                if fault is Fault.GARBLE:
+                    self.garbled = True
                 if fault is Fault.LOSE_ACKNOWLEDGEMENT:
                     await self._commit_and_cut(message)
                     return
@@ -170,7 +174,7 @@ class _Connection:
         with contextlib.suppress(ConnectionError):
             while answer := await self._from_server.read(65_536):
                 if not self.silent and not self._to_client.is_closing():
-                    self._to_client.write(answer)
+                    self._to_client.write(b"?" * len(answer) if self.garbled else answer)
                     await self._to_client.drain()
         self.cut()
 

@@ -253,11 +253,14 @@ async def test_after_five_conflicts_the_batch_is_told_to_try_again(dsn: str) -> 
         assert (await service.execute(CHARGE)).outcome.balance == 30
 
 
+@pytest.mark.parametrize("fault", [Fault.LOSE_ACKNOWLEDGEMENT, Fault.GARBLE])
 @asynchronous
-async def test_a_commit_that_was_not_acknowledged_is_found_and_answered_and_not_done_twice(dsn: str) -> None:
+async def test_a_commit_that_was_not_acknowledged_is_found_and_answered_and_not_done_twice(
+    dsn: str, fault: Fault
+) -> None:
     async with Proxy(dsn) as proxy, RunningBus(proxy.dsn) as service:
         await service.done(registered(ANN))
-        proxy.faults.append(Fault.LOSE_ACKNOWLEDGEMENT)
+        proxy.faults.append(fault)
         answers = await service.ask(CHARGE, keyed(ChargeWallet(ANN, 7)))
         assert [answer.outcome.balance for answer in answers] == [5, 12]
         assert {answer.position for answer in answers} == {log_of(dsn)[-1].position}

@@ -30,6 +30,7 @@ from infrastructure.in_memory_log import InMemoryEventLog
 from tests.aggregates.given import ANN, BEN, at
 from tests.asynchronous import asynchronous
 from tests.commands.steps import registered
+from tests.infrastructure.damage import NO_END, NO_TEXT, NO_TIME_ZONE
 from tests.infrastructure.event_log_contract import (
     OTHER_WALLET,
     WALLET,
@@ -159,6 +160,9 @@ async def test_who_writes_past_the_lock_meanwhile_hides_nothing_that_others_appe
     [
         ("UPDATE ticketing.ticketing_events SET topic = 'long.ago' WHERE notification_id = %s", 2),
         ("UPDATE ticketing.ticketing_events SET state = '' WHERE notification_id = %s", 0),
+        (NO_TEXT, 0),
+        (NO_END, 0),
+        (NO_TIME_ZONE, 0),
     ],
 )
 @asynchronous
@@ -279,6 +283,7 @@ class TestLongStreams:
             "UPDATE ticketing.snapshots SET position = position + 1",
             "UPDATE ticketing.snapshots SET version = version + 1",
             'UPDATE ticketing.snapshots SET state = \'{"balance": "much"}\'',
+            """UPDATE ticketing.snapshots SET state = convert_to('{"x": ' || repeat('[', 100000), 'UTF8')""",
         ],
     )
     @asynchronous

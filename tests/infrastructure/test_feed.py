@@ -17,6 +17,7 @@ from projections.feed import Unreadable, stream_id_of
 from tests.aggregates.given import ANN, BEN
 from tests.commands.sale import Sale
 from tests.commands.steps import PRICE, inside, on_sale, pay, reserve
+from tests.infrastructure.damage import NO_END, NO_EVENT, NO_TEXT, NO_TIME_ZONE
 from tests.projections.tables import write_log
 
 T = TypeVar("T")
@@ -36,10 +37,6 @@ WRONG_PAYLOAD: LiteralString = """
     UPDATE ticketing.ticketing_events
     SET state = convert_to(replace(convert_from(state, 'UTF8'), '"user_id"', '"whose"'), 'UTF8')
     WHERE notification_id = %s
-"""
-
-NO_EVENT: LiteralString = """
-    UPDATE ticketing.ticketing_events SET state = 'nothing' WHERE notification_id = %s
 """
 
 
@@ -215,6 +212,9 @@ def test_a_lost_connection_is_told_once_and_made_anew(
         (UNKNOWN_TOPIC, None, "UnknownTopic: seat.painted"),
         (WRONG_PAYLOAD, SeatHeld, "ValidationError: "),
         (NO_EVENT, SeatHeld, "DecodeError: "),
+        (NO_TEXT, SeatHeld, "UnicodeDecodeError: "),
+        (NO_END, SeatHeld, "RecursionError: "),
+        (NO_TIME_ZONE, SeatHeld, "ValidationError: "),
     ],
 )
 def test_what_cannot_be_read_comes_as_such_in_its_place(
