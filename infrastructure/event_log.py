@@ -231,7 +231,7 @@ class PostgresEventLog:
         self._epoch = epoch
         self._witness: tuple[int, bytes | None] = (0, None)
         self._trips: RoundTrips | None = None
-        self._in_reach = True
+        self._told: set[str] = set()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -282,6 +282,19 @@ class PostgresEventLog:
         if trips is not None:
             trips.connection.pgconn.finish()
 
+    def unavailable(self, error: Exception) -> LogUnavailable:
+        """Drop the connection, and tell why: each reason once, until something is appended."""
+        self.lose()
+        reason = str(error).strip() or type(error).__name__
+        if reason not in self._told:
+            log.warning("event_log_unavailable", error=reason)
+        self._told.add(reason)
+        return LogUnavailable()
+
+    def has_appended(self) -> None:
+        """Take note that the log is there: the next trouble is news."""
+        self._told.clear()
+
     def _found(self, writes: Writes, found: Mapping[LiteralString, Sequence[Row]]) -> Sequence[int] | None:
         if FIND_OUTCOME in found:
             return [position for (position,) in found[FIND_OUTCOME]] or None
@@ -317,13 +330,8 @@ class PostgresEventLog:
                     await self._require_the_same_log(self._trips)
             with _cut_at(deadline, self._trips.connection):
                 yield self._trips
-            self._in_reach = True
         except (psycopg.OperationalError, OSError, TimeoutError) as error:
-            self.lose()
-            if self._in_reach:  # once, and not again with every try
-                log.warning("event_log_unavailable", error=str(error).strip() or type(error).__name__)
-            self._in_reach = False
-            raise LogUnavailable from error
+            raise self.unavailable(error) from error
         except (VersionConflict, BrokenHistory):
             raise
         except BaseException:
@@ -398,14 +406,13 @@ class PostgresAppend:
                 rows = await self._trips.ask({NEWER_EVENTS: _newer_than(streams)})
             self._learn(streams, rows[NEWER_EVENTS])
         except (psycopg.OperationalError, OSError) as error:
-            self._log.lose()
-            raise LogUnavailable from error
+            raise self._log.unavailable(error) from error
 
     async def commit(self, writes: Writes) -> Sequence[int]:
         """Append and commit: one round trip."""
         try:
             with _cut_at(self._deadline, self._trips.connection):
-                return await self._insert(writes)
+                positions = await self._insert(writes)
         except psycopg.errors.UniqueViolation as taken:
             await self.give_up()
             raise VersionConflict from taken
@@ -413,12 +420,14 @@ class PostgresAppend:
             self._log.lose()
             if isinstance(error, OSError) or _may_have_committed(error):
                 raise OutcomeUnknown from error
-            if isinstance(error, psycopg.OperationalError):
-                raise LogUnavailable from error
+            if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
+                raise self._log.unavailable(error) from error
             raise
         except BaseException:
             self._log.lose()
             raise
+        self._log.has_appended()
+        return positions
 
     async def give_up(self) -> None:
         """Roll back, and so release the lock."""
