@@ -334,7 +334,8 @@ class Board:
         rendered = self._seat_maps.get(key)
         if rendered is None or rendered.version < performance.changed_position:
             rendered = await self._render(key, performance.changed_position)
-        self._seat_maps.move_to_end(key)
+        else:
+            self._seat_maps.move_to_end(key)
         return rendered, max(rendered.position, position)
 
     async def _render(self, key: tuple[ConcertCode, PerformanceName], version: int) -> RenderedMap:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -22,6 +23,9 @@ LINES_BESIDE_HEADERS = 2
 
 HEAD_BYTES_MAX = 65_536
 """A request line and headers have a few hundred bytes; what has more is not ours to remember."""
+
+AHEAD_MAX = 256
+"""So many requests may wait for the answers before theirs: each takes a hundred times its bytes of memory."""
 
 REQUEST_S = 30.0
 """How long a client may take for a request, 64 KiB at most, or to read anything of an answer."""
@@ -64,7 +68,8 @@ class Exchange(RequestResponseCycle):
     async def _answer(self, status: int, headers: Headers, body: bytes) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        if self.disconnected or self.transport.is_closing():
+            self.disconnected = True  # which uvicorn tells the latest exchange of a connection alone
             return
         head = _head(status, (*self.default_headers, *headers), keep_alive=self.keep_alive)
         self.response_started = self.response_complete = True
@@ -76,13 +81,17 @@ class Exchange(RequestResponseCycle):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's own protocol, but that would gather a request line and headers without end.
+    """uvicorn's own protocol, but that would gather a request line, headers and trailers without end.
 
     What is not HTTP is answered with a problem document, like all else.
     """
 
     _head_bytes: int | None = None
-    """So much has come of a request whose headers are not complete, None between heads."""
+    """So much has come of a head, or of trailers; None outside of them."""
+    _piece_bytes = 0
+    """The length of what came last,"""
+    _others_bytes = 0
+    """all of which may belong to what was before, if something was: then it does not count."""
     _requests = 0
     """How many have begun."""
     _idle_since = NOT_IDLE
@@ -90,21 +99,50 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head_bytes = 0
+        self._head_bytes = -self._others_bytes
         self._requests += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its head is complete: answer it, after those before it. Bodies are bounded where they are read."""
-        self._head_bytes = None
+        """Its head is complete: answer it, after those before it. Bodies are bounded where they are read.
+
+        What comes as trailers is no header: whoever vouches for those may not have looked at it. Raises
+        ValueError where the request is not to be answered.
+        """
+        self._end_of_head()
+        parser: Any = self.parser
+        if parser.should_upgrade():
+            if parser.get_method() == b"CONNECT":
+                raise ValueError("this is no proxy")
+            return
+        if len(self.pipeline) == AHEAD_MAX:
+            raise ValueError("too many requests wait for the answers before theirs")
         app: Any = self.app
         earlier = self._latest
         self.cycle = self._exchange()
+        self.headers = []
         if earlier is None or earlier.response_complete:
             self._start_asgi_task(self.cycle, app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, app))
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins or, if nothing of a body comes, the trailers."""
+        self._head_bytes = -self._others_bytes
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body came."""
+        self._end_of_head()
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """A chunk has come, or all trailers have."""
+        self._end_of_head()
+
+    def _end_of_head(self) -> None:
+        self._head_bytes = None
+        self._others_bytes = self._piece_bytes
 
     def _exchange(self) -> Exchange:
         parser: Any = self.parser
@@ -125,7 +163,7 @@ class BoundedHttp(HttpToolsProtocol):
             access_log=False,  # whatever handlers there are: it would tell what stands behind `?token=`
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
+            expect_100_continue=self.expect_100_continue and version != "1.0",
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
@@ -138,21 +176,50 @@ class BoundedHttp(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        else:
+            return
+        self.flow.resume_reading()
+        if self._head_bytes is None:
             self._idle_since = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
         """Go on reading, or refuse a head that is too large and close the connection."""
         self._idle_since = NOT_IDLE
-        super().data_received(data)
+        self._piece_bytes, self._others_bytes = len(data), 0
+        self._read(data)
         if self._head_bytes is None or self.transport.is_closing():
             return
-        self._head_bytes += len(data)
+        self._head_bytes += self._piece_bytes
         if self._head_bytes > HEAD_BYTES_MAX:
             self.send_400_response("The request line and headers are too large.")
+
+    def _read(self, data: bytes) -> None:
+        """Read on. Who asks for another protocol is answered in this one (RFC 9110, 7.8).
+
+        The parser would take the body of such a request for whatever comes next. So it reads the head again
+        as if nothing had been asked for, and then what follows.
+        """
+        parser: Any = self.parser
+        while data:
+            try:
+                parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                data = b""
+
+    def _head_without_upgrade(self) -> bytes:
+        parser: Any = self.parser
+        target, version = self.url, parser.get_http_version().encode()
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (parser.get_method(), target, version, b"".join(lines))
+
+    def _should_upgrade(self) -> bool:
+        """What the parser says of a request that asks for another protocol is not to be believed."""
+        return True
 
     @property
     def _latest(self) -> RequestResponseCycle | None:
@@ -164,8 +231,8 @@ class BoundedHttp(HttpToolsProtocol):
 
         Not so between two requests: that time has a limit of its own.
         """
-        if self.flow.write_paused:
-            return "reading", self._requests, self.transport.get_write_buffer_size()
+        if unread := self.transport.get_write_buffer_size():
+            return "reading", self._requests, unread
         if self.transport.is_closing():
             return None
         cycle = self._latest
@@ -182,7 +249,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Give up on a client; where a request has begun, and no answer to it has, say why."""
         cycle = self._latest
         in_body = cycle is not None and cycle.more_body and not cycle.response_started
-        if (in_body or self._head_bytes is not None) and not self.flow.write_paused:
+        if (in_body or self._head_bytes is not None) and not self.transport.get_write_buffer_size():
             self.send_400_response("The request did not come to its end in time.")
         else:
             self.transport.abort()
@@ -190,17 +257,30 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong, and close the connection: where the next request begins nobody knows.
 
-        Where the answer to an earlier request is still due, that comes and nothing after it, since the
-        client would take this for the earlier one's.
+        Where answers to earlier requests are still due, those come first, since the client would take this
+        for one of them; and nothing comes after them, unless the body of the latest is what is wrong.
         """
         cycle = self._latest
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+        refusal = _refusal(problems.BadRequest(msg))
+        if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
             cycle.keep_alive = False
+            if cycle.more_body:
+                self.pipeline[0] = cycle, _answering(*refusal)
             self.flow.pause_reading()
             return
-        status, headers, body = _refusal(problems.BadRequest(msg))
+        status, headers, body = refusal
         self.transport.writelines((_head(status, headers, keep_alive=False), body))
         self.transport.close()
+
+
+def _answering(status: int, headers: Headers, body: bytes) -> Any:
+    """Make an application that answers with this, whatever it is asked."""
+
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
 
 
 def _head(status: int, headers: Headers, *, keep_alive: bool) -> bytes:

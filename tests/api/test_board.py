@@ -23,6 +23,7 @@ from projections import seat_map
 from projections.registry import PROJECTIONS
 from tests.api.conftest import Start
 from tests.api.grammar import Api, until
+from tests.api.store import execute
 
 END_BOARDS = """
     SELECT pg_terminate_backend(pid)
@@ -31,6 +32,10 @@ END_BOARDS = """
 """
 
 FORGET_CHANGES = "DELETE FROM queue_v2.token_changes"
+
+WAIT_FOR_SEATS = """
+    SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'seat_map_v1.seats'::regclass
+"""
 
 numbers = st.integers(1, 60)
 
@@ -245,6 +250,23 @@ def test_a_seat_map_that_many_ask_for_at_once_is_rendered_once(api: Api) -> None
     with ThreadPoolExecutor(8) as people:
         answers = list(people.map(lambda _: ann.when_looking_at_seats(), range(16)))
     assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+def test_a_seat_map_that_is_rendered_while_the_board_starts_over_is_shown(api: Api) -> None:
+    """It is not kept, since nobody knows what it shows."""
+    ann = api.given_sale().given_inside()
+    ann.when_listing_dates().then(200)
+    board = api.service.services.board
+    amended = board._amended
+    with ThreadPoolExecutor(1) as people, psycopg.connect(api.service.dsn) as holder:
+        holder.execute("LOCK TABLE seat_map_v1.seats")
+        looking = people.submit(ann.when_looking_at_seats)
+        api.service.until(lambda: holder.execute(WAIT_FOR_SEATS).fetchall())
+        execute(api, "UPDATE ticketing.projection_checkpoints SET amended = amended + 1")
+        api.service.until(lambda: board._amended != amended)
+        holder.rollback()
+        looking.result().then(200)
+    ann.when_looking_at_seats().then(200)
 
 
 def test_a_board_catches_up_with_any_number_of_changes(api: Api) -> None:

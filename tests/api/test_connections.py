@@ -18,7 +18,7 @@ from infrastructure.event_log import APPEND_LOCK
 from tests.api.conftest import Start
 from tests.api.contract import Answer
 from tests.api.grammar import Api, Then, someone
-from tests.api.service import WITHIN_S
+from tests.api.service import ADMIN_KEY, WITHIN_S
 from tests.api.store import events, nothing_appended
 
 KEEP_ALIVE = b"Host: here\r\n"
@@ -28,9 +28,14 @@ CLOSE = b"Host: here\r\nConnection: close\r\n"
 class Connection:
     """A connection on which anything can be sent."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, unread_bytes_max: int | None = None) -> None:
+        """Take no more than that of what was not read yet, or what the system takes at least."""
         self._api = api
-        self._socket = socket.create_connection(api.service.address, timeout=WITHIN_S)
+        self._socket = socket.socket()
+        self._socket.settimeout(WITHIN_S)
+        if unread_bytes_max is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, unread_bytes_max)
+        self._socket.connect(api.service.address)
         self._answers = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -199,6 +204,9 @@ def test_requests_may_follow_each_other_without_waiting(api: Api) -> None:
         (b"GET /healthz#part HTTP/1.1\r\n" + CLOSE, 200),
         (b"GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 200),
         (b"GET /healthz HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", 200),
+        (b"POST /api/v1/users HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}", 201),
+        (b"CONNECT elsewhere:80 HTTP/1.1\r\n", 400),
+        (b"CONNECT / HTTP/1.1\r\n", 400),
     ],
 )
 def test_what_is_unusual_is_served(api: Api, head: bytes, status: int) -> None:
@@ -206,6 +214,59 @@ def test_what_is_unusual_is_served(api: Api, head: bytes, status: int) -> None:
         connection.send(head + b"\r\n")
         assert connection.read().status == status
     is_serving(api)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("body", [b"{}", b"GET /api/v1/smuggled HTTP/1.1\r\nHost: here\r\n\r\n"])
+def test_the_body_of_a_request_that_asks_for_another_protocol_is_never_the_next_request(
+    api: Api, body: bytes, *, at_once: bool
+) -> None:
+    """Java's client asks for HTTP/2 in this way, and gateways let others do so."""
+    head = b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE + b"Connection: keep-alive, Upgrade\r\n"
+    pieces = [
+        *(head + b"upgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(body), body),
+        *(head + b"Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body), body),
+        b"\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n",
+    ]
+    with Connection(api) as connection:
+        connection.send(*([b"".join(pieces)] if at_once else pieces))
+        for _ in range(2):
+            assert connection.read("POST").status == (201 if body == b"{}" else 400)
+        connection.receive().then(200)
+        assert not connection.says_something(within_s=0)
+
+
+def test_what_comes_behind_a_body_is_no_header(api: Api) -> None:
+    """A gateway that takes the admin key out of headers may not look there."""
+    with Connection(api) as connection:
+        connection.send(
+            b"POST /api/v1/admin/concerts/A1/sales/open HTTP/1.1\r\n" + KEEP_ALIVE
+            + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer %s\r\n\r\n" % ADMIN_KEY.encode()
+        )  # fmt: skip
+        connection.receive("POST", "/api/v1/admin/concerts/A1/sales/open").then_refused("ADMIN_KEY_REQUIRED")
+
+
+def test_what_comes_behind_a_body_without_end_is_cut_off(api: Api) -> None:
+    with Connection(api) as connection:
+        connection.send(b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE)
+        connection.send(b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.read().status == 100
+        connection.send(b"0\r\nX-Long: ", b"x" * (HEAD_BYTES_MAX + 1))
+        assert connection.read().json["code"] == "BAD_REQUEST"
+        assert connection.is_closed
+    is_serving(api)
+
+
+def test_a_head_is_not_long_because_of_what_came_before_it(api: Api) -> None:
+    post = b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE + b"Content-Length: 60000\r\n\r\n{}"
+    with Connection(api) as connection:
+        with nothing_appended(api) as wait_for:  # so that much is read at once
+            connection.send((post + b" " * 59_998) * 4 + b"GET /healthz HTTP/1.1\r\n")
+            wait_for(1)
+        for _ in range(4):
+            connection.receive("POST", "/api/v1/users").then(201)
+        connection.send(KEEP_ALIVE + b"\r\n")
+        connection.receive().then(200)
 
 
 @pytest.mark.parametrize("target", [b"*", b"elsewhere:80", b"../healthz", b"//healthz", b"/./healthz"])
@@ -241,8 +302,9 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_is_forgotten(
     is_serving(api)
 
 
+@pytest.mark.parametrize("more", [b"", b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n"])
 def test_what_a_client_asked_for_that_leaves_before_the_answer_may_be_recorded(
-    api: Api, caplog: pytest.LogCaptureFixture
+    api: Api, caplog: pytest.LogCaptureFixture, more: bytes
 ) -> None:
     user_id = someone()
     body = b'{"user_id": "%s"}' % user_id.encode()
@@ -250,9 +312,11 @@ def test_what_a_client_asked_for_that_leaves_before_the_answer_may_be_recorded(
         with nothing_appended(api) as wait_for:
             connection = Connection(api)
             connection.send(b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE)
-            connection.send(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            connection.send(b"Content-Length: %d\r\n\r\n" % len(body) + body + more)
             wait_for(1)
+            client = connection.address
             connection.reset()
+            api.service.until(lambda: client not in [here.client for here in api.service.connections])
         api.when("POST", "/api/v1/users", {"user_id": user_id}).then(200)
     is_serving(api)
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.connections import BoundedHttp
+from api.connections import AHEAD_MAX, BoundedHttp
 from tests.asynchronous import WITHIN_S
 
 NEXT: Final = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -86,6 +87,12 @@ def _waits_for_a_reader(connection: Any) -> bool:
     return waits
 
 
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(app, http=BoundedHttp, lifespan="off", log_config=None, server_header=False)
 
@@ -143,9 +150,7 @@ def test_who_does_not_read_is_answered_no_more_than_is_under_way() -> None:
         serving = asyncio.create_task(server.serve([listener]))
         _, client = await asyncio.open_connection(*listener.getsockname(), limit=1)
         client.write(NEXT * asked)
-        async with asyncio.timeout(WITHIN_S):
-            while not any(map(_waits_for_a_reader, server.server_state.connections)):  # noqa: ASYNC110
-                await asyncio.sleep(0)
+        await _until(lambda: any(map(_waits_for_a_reader, server.server_state.connections)))
         for _ in range(10 * asked):
             await asyncio.sleep(0)
         server.should_exit = server.force_exit = True
@@ -155,6 +160,52 @@ def test_who_does_not_read_is_answered_no_more_than_is_under_way() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(serve(listener))
     assert begun < asked / 2
+
+
+def test_what_waits_for_its_turn_is_answered_before_more_is_read() -> None:
+    """A request takes far more memory than it has bytes."""
+    asked = 100
+    at_once = asyncio.Semaphore(0)
+    begun = 0
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal begun
+        begun += 1
+        await at_once.acquire()
+        await whole(scope, receive, send)
+
+    def has_begun(number: int) -> bool:
+        return begun == number
+
+    async def serve(listener: socket.socket) -> int:
+        server = uvicorn.Server(_config(answer))
+        serving = asyncio.create_task(server.serve([listener]))
+        _, client = await asyncio.open_connection(*listener.getsockname())
+        client.write(NEXT * asked)
+        await _until(partial(has_begun, 1))
+        connection: Any = next(iter(server.server_state.connections))
+        most = len(connection.pipeline)
+        client.write(NEXT * asked)
+        for number in range(2, 5):
+            at_once.release()
+            await _until(partial(has_begun, number))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            most = max(most, len(connection.pipeline))
+        server.should_exit = server.force_exit = True
+        client.transport.abort()
+        await serving
+        return most
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert asyncio.run(serve(listener)) < asked
+
+
+def test_who_asks_for_too_much_at_once_is_answered_so_far_and_no_further() -> None:
+    answered = said(whole, NEXT * 4 * AHEAD_MAX)
+    assert answered.count(b"HTTP/1.1 200 OK\r\n") == AHEAD_MAX + 1
+    assert answered.count(b"HTTP/1.1") == AHEAD_MAX + 1
+    assert answered.count(b"connection: close") == 1
 
 
 def test_an_answer_in_parts_is_sent_in_chunks() -> None:

@@ -4,15 +4,17 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from tests.api.grammar import Api
 from tests.api.service import Service
 from tests.api.store import nothing_appended
-from tests.api.test_connections import KEEP_ALIVE, Connection, is_serving
+from tests.api.test_connections import CLOSE, KEEP_ALIVE, Connection, is_serving
 from tests.postgres_fixtures import Databases
 from tests.postgres_guard import TEMPLATE
 
@@ -145,6 +147,66 @@ def test_an_answer_is_never_taken_for_that_of_an_earlier_request(api: Api) -> No
         connection.receive("POST", "/api/v1/users").then(201)
         assert connection.is_closed
     is_serving(api)
+
+
+POST_USER = b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE
+
+
+def test_what_is_wrong_with_a_body_is_told_after_what_was_asked_before(api: Api) -> None:
+    """Else who paid, and asked for something more, would take their payment for refused."""
+    with Connection(api) as connection:
+        with nothing_appended(api) as wait_for:
+            connection.send(POST_USER + b"Content-Length: 2\r\n\r\n{}")
+            connection.send(POST_USER + b"Transfer-Encoding: chunked\r\n\r\nnot a number\r\n")
+            wait_for(1)
+            assert not connection.says_something(within_s=0.1)
+        connection.receive("POST", "/api/v1/users").then(201)
+        assert connection.read().json["code"] == "BAD_REQUEST"
+        assert connection.is_closed
+    is_serving(api)
+
+
+def test_a_body_that_does_not_come_is_refused_after_what_was_asked_before(impatient: Api) -> None:
+    with Connection(impatient) as connection:
+        with nothing_appended(impatient) as wait_for:
+            connection.send(POST_USER + b"Content-Length: 2\r\n\r\n{}")
+            connection.send(POST_USER + b"Content-Length: 2\r\n\r\n")
+            wait_for(1)
+            assert not connection.says_something(within_s=3 * REQUEST_S)
+        connection.receive("POST", "/api/v1/users").then(201)
+        assert connection.read().json["detail"] == "The request did not come to its end in time."
+        assert connection.is_closed
+
+
+def test_a_head_that_began_behind_a_request_has_no_more_time(impatient: Api) -> None:
+    with Connection(impatient) as connection:
+        connection.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\nGET /healthz")
+        connection.receive().then(200)
+        assert connection.read().json["detail"] == "The request did not come to its end in time."
+        assert connection.is_closed
+
+
+@pytest.mark.parametrize("last", [KEEP_ALIVE, CLOSE])
+def test_a_client_that_does_not_read_little_is_closed(impatient: Api, last: bytes) -> None:
+    """So little that nobody waits to write; and where it was to be closed after that."""
+    with Connection(impatient, unread_bytes_max=1) as connection:
+        connection.send(b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n")
+        connection.receive().then(200)
+        here = at_the_server(impatient, connection)
+        here.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        with suppress(ConnectionError):
+            while here.transport.get_write_buffer_size() < HIGH_WATER_LIMIT / 2:
+                before = here.server_state.total_requests
+                connection.send((b"GET /healthz HTTP/1.1\r\n" + KEEP_ALIVE + b"\r\n") * 20)
+                impatient.service.until(partial(has_answered, here, before + 20))
+            assert not here.flow.write_paused
+            connection.send(b"GET /healthz HTTP/1.1\r\n" + last + b"\r\n")
+        impatient.service.until(lambda: here not in impatient.service.connections)
+
+
+def has_answered(here: Any, requests: int) -> bool:
+    """Whether so many have been answered, also to others, or no more will be."""
+    return bool(here.transport.is_closing() or here.server_state.total_requests >= requests)
 
 
 @contextmanager
