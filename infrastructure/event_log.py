@@ -20,6 +20,7 @@ import msgspec
 import psycopg
 import structlog
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.types.numeric import Int8
 
 from aggregates.event import RecordedEvent
@@ -420,7 +421,7 @@ class PostgresAppend:
             self._log.lose()
             if isinstance(error, OSError) or _may_have_committed(error):
                 raise OutcomeUnknown from error
-            if isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction):
+            if isinstance(error, psycopg.OperationalError | ReadOnlySqlTransaction):
                 raise self._log.unavailable(error) from error
             raise
         except BaseException:

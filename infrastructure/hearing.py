@@ -25,6 +25,7 @@ from uuid import uuid4
 import psycopg
 import structlog
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 
 from aggregates.ids import TokenId
 from commands.abandon_token import ALLOWANCE_S
@@ -126,7 +127,7 @@ class Hearing:
         while not stop.is_set():
             try:
                 await self._run_session(stop)
-            except (psycopg.OperationalError, OSError, TimeoutError) as error:
+            except (psycopg.OperationalError, ReadOnlySqlTransaction, OSError, TimeoutError) as error:
                 log.warning("hearing_not_written", error=str(error).strip() or type(error).__name__)
                 await pause(RETRY_AFTER_S, stop)
 

@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 import structlog
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.types.json import Jsonb
 
 from infrastructure.pause import pause
@@ -87,7 +88,7 @@ class WorkerStatus:
         while not stop.is_set():
             try:
                 await self._run_session(stop)
-            except (psycopg.OperationalError, OSError, TimeoutError) as error:
+            except (psycopg.OperationalError, ReadOnlySqlTransaction, OSError, TimeoutError) as error:
                 log.warning("worker_status_not_written", role=self._role, error=str(error).strip())
                 await pause(WRITE_EVERY_S, stop)
 

@@ -44,8 +44,8 @@ from tests.commands.steps import (
 )
 from tests.infrastructure.event_log_contract import charged
 from tests.infrastructure.proxy import Fault, Proxy
+from tests.infrastructure.read_only import nobody_writes
 from tests.infrastructure.running_bus import (
-    END_WRITERS,
     Executioner,
     Held,
     Meddler,
@@ -60,19 +60,6 @@ from tests.infrastructure.running_bus import (
 from tests.live_sale import SHOW_DAY, on_sale
 
 CHARGE = ChargeWallet(ANN, 5)
-
-LET_NOBODY_WRITE = """
-    DO $$ BEGIN
-        EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database());
-    END $$
-"""
-
-LET_ALL_WRITE = """
-    DO $$ BEGIN
-        SET LOCAL transaction_read_only = off;
-        EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database());
-    END $$
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -392,16 +379,12 @@ async def test_a_server_that_is_back_in_time_is_not_missed(own_postgres: Embedde
 async def test_likewise_where_it_lets_nobody_write(
     dsn: str, monkeypatch: pytest.MonkeyPatch, logs: Sequence[EventDict]
 ) -> None:
-    """A standby, or a server that has run out of space."""
     monkeypatch.setattr(command_bus, "APPEND_DEADLINE_S", 1.0)
     async with RunningBus(dsn) as service:
         await service.done(registered(ANN))
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(LET_NOBODY_WRITE)
-            connection.execute(END_WRITERS)
+        with nobody_writes(dsn, "ticketing-append"):
             answers = await service.ask(CHARGE, CHARGE)
             assert [answer.outcome.members for answer in answers] == [{"outcome": "NONE"}] * 2
-            connection.execute(LET_ALL_WRITE)
         assert (await service.execute(CHARGE)).outcome.balance == 5
     told = [entry["error"] for entry in logs if entry["event"] == "event_log_unavailable"]
     assert [reason for reason in told if "read-only" in reason] == told[1:2], "once, and not with every try"

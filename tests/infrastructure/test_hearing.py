@@ -11,12 +11,14 @@ from typing import NamedTuple
 from uuid import UUID, uuid5
 
 import pytest
+from structlog.testing import capture_logs
 
 from aggregates.ids import TokenId, UserId
 from aggregates.token import TokenCancelled
 from infrastructure.hearing import Hearing
 from tests.aggregates.given import ANN, BEN, token_of
 from tests.commands.steps import abandon, waiting
+from tests.infrastructure.read_only import nobody_writes
 from tests.live_sale import LiveSale, on_sale
 
 WAITS = """
@@ -264,6 +266,16 @@ def test_all_write_in_the_same_order_so_that_none_waits_for_one_who_waits_for_it
         line.until(lambda: line.connection.execute(WAITS).fetchone() == (True,))
         free = line.connection.execute("SELECT token_id FROM ticketing.heard FOR UPDATE SKIP LOCKED")
         assert free.fetchall() == [tuple(tokens[-1:])], "it has come to the last one, and has all others"
+
+
+def test_one_that_may_not_write_for_a_while_keeps_what_it_hears_and_goes_on(line: LiveSale) -> None:
+    listener = Listener(line)
+    with nobody_writes(line.dsn, "ticketing-hearing"), capture_logs() as logs:
+        listener.hears(ANN)
+        line.until(lambda: any("read-only" in entry["error"] for entry in logs))
+    listener.beats_again()
+    heard = line.connection.execute("SELECT token_id FROM ticketing.heard").fetchall()
+    assert heard == [(token_of(ANN),)]
 
 
 def test_what_is_heard_counts_from_the_first_heartbeat_on(line: LiveSale) -> None:

@@ -3,7 +3,10 @@
 import asyncio
 from uuid import uuid4
 
+from structlog.testing import capture_logs
+
 from infrastructure.worker_status import Facts, WorkerFound, WorkerStatus, worker_statuses
+from tests.infrastructure.read_only import nobody_writes
 from tests.live_sale import LiveSale
 
 
@@ -59,6 +62,15 @@ def test_a_worker_that_died_is_forgotten_after_a_while(sale: LiveSale) -> None:
         )
     Worker(sale, "timer")
     sale.until(lambda: [found.role for found in told(sale)] == ["projector", "timer"])
+
+
+def test_one_that_may_not_write_for_a_while_goes_on_telling(sale: LiveSale) -> None:
+    worker = Worker(sale, "timer")
+    sale.until(lambda: told(sale))
+    with nobody_writes(sale.dsn, "ticketing-timer-status"), capture_logs() as logs:
+        sale.until(lambda: any("read-only" in entry["error"] for entry in logs))
+    worker.facts = {"rounds": 2}
+    sale.until(lambda: [found.facts for found in told(sale)] == [{"rounds": 2}])
 
 
 def told(sale: LiveSale) -> list[WorkerFound]:
