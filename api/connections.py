@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -47,6 +46,19 @@ class Exchange(RequestResponseCycle):
 
     _start: Any = None
     """What the answer begins with, until it is known whether the body is whole."""
+    _refusal: DomainError | None = None
+
+    def refuse_body(self, refusal: DomainError) -> None:
+        """Have whoever reads the body, now or later, learn what is wrong with it."""
+        self._refusal = refusal
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        """Wait for more of the body. Raises what is wrong with it."""
+        message = await super().receive()
+        if self._refusal is not None and message["type"] == "http.request":
+            raise self._refusal
+        return message
 
     async def send(self, message: Any) -> None:
         """Write an answer that is whole, or have uvicorn write what comes in parts."""
@@ -257,30 +269,19 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong, and close the connection: where the next request begins nobody knows.
 
-        Where answers to earlier requests are still due, those come first, since the client would take this
-        for one of them; and nothing comes after them, unless the body of the latest is what is wrong.
+        Where answers are still due, those come and nothing after them, since the client would take this for
+        one of them. If a body is what is wrong, whoever reads that is told.
         """
-        cycle = self._latest
-        refusal = _refusal(problems.BadRequest(msg))
-        if cycle is not None and not cycle.response_complete and (self.pipeline or not cycle.more_body):
+        cycle: Any = self._latest
+        if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False
             if cycle.more_body:
-                self.pipeline[0] = cycle, _answering(*refusal)
+                cycle.refuse_body(problems.BadRequest(msg))
             self.flow.pause_reading()
             return
-        status, headers, body = refusal
+        status, headers, body = _refusal(problems.BadRequest(msg))
         self.transport.writelines((_head(status, headers, keep_alive=False), body))
         self.transport.close()
-
-
-def _answering(status: int, headers: Headers, body: bytes) -> Any:
-    """Make an application that answers with this, whatever it is asked."""
-
-    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return answer
 
 
 def _head(status: int, headers: Headers, *, keep_alive: bool) -> bytes:

@@ -166,6 +166,23 @@ def test_what_is_wrong_with_a_body_is_told_after_what_was_asked_before(api: Api)
     is_serving(api)
 
 
+def test_what_is_wrong_with_a_body_that_nobody_needs_is_not_told_of_what_is_done(api: Api) -> None:
+    ann = api.given_sale().given_holding(7)
+    path = f"/api/v1/reservations/{ann.reservation_id}"
+    with Connection(api) as connection:
+        with nothing_appended(api) as wait_for:
+            connection.send(b"DELETE %s HTTP/1.1\r\n" % path.encode() + KEEP_ALIVE)
+            connection.send(b"Authorization: Bearer %s\r\n" % ann.token.encode())
+            connection.send(b"Transfer-Encoding: chunked\r\n\r\n")
+            wait_for(1)
+            connection.send(b"not a number\r\n")
+            assert not connection.says_something(within_s=0.1)
+        released = connection.receive("DELETE", path)
+        released.then_nothing()
+        assert connection.is_closed
+    ann.when_looking_at_reservation(since=released.position).then(200, status="CANCELLED")
+
+
 def test_a_body_that_does_not_come_is_refused_after_what_was_asked_before(impatient: Api) -> None:
     with Connection(impatient) as connection:
         with nothing_appended(impatient) as wait_for:
