@@ -26,6 +26,11 @@ def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings but those of the test, and no `.env`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DATABASE_URL", raising=False)
+
+
+@pytest.fixture
+def in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers are not waited for long: there is none. One that is there may well take its time."""
     monkeypatch.setattr(kafka_client, "BOOTSTRAP_TIMEOUT_MS", 300)
 
 
@@ -51,6 +56,7 @@ def test_migrate_makes_a_topic_anew_that_was_deleted(dsn: str, kafka: str, topic
     assert again.stdout.splitlines()[1:] == [f"created topic {topic_name}"]
 
 
+@pytest.mark.usefixtures("in_vain")
 def test_migrate_registers_what_it_cannot_make_at_the_moment(
     dsn: str, connection: psycopg.Connection[Any], topic_name: str
 ) -> None:
@@ -60,6 +66,7 @@ def test_migrate_registers_what_it_cannot_make_at_the_moment(
     assert connection.execute("SELECT name FROM ticketing.topic").fetchall() == [(topic_name,)]
 
 
+@pytest.mark.usefixtures("in_vain")
 def test_migrate_leaves_the_topic_to_the_relay_where_kafka_is_away_later_on(
     dsn: str, topic_name: str
 ) -> None:
@@ -113,6 +120,7 @@ def test_a_topic_with_other_partitions_in_the_cluster_is_one_line(
     assert f"but the cluster's topic {topic_name} has 2: delete it" in complaint
 
 
+@pytest.mark.usefixtures("in_vain")
 def test_whoever_can_read_the_log_goes_on_without_a_broker(
     dsn: str, topic_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,12 +138,14 @@ def test_whoever_can_read_the_log_goes_on_without_a_broker(
         assert line.endswith("; until then the log is read in its place")
 
 
+@pytest.mark.usefixtures("in_vain")
 def test_a_relay_without_a_broker_is_one_line(dsn: str, topic_name: str) -> None:
     run("migrate", dsn, NO_BROKER, topic_name)
     complaint = complaint_of(run("relay", dsn, NO_BROKER, topic_name), ExitCode.NOT_AVAILABLE)
     assert complaint.startswith(f"ticketing: TICKETING_KAFKA: no broker at {NO_BROKER} answers")
 
 
+@pytest.mark.usefixtures("in_vain")
 def test_a_relay_needs_brokers_and_a_database(dsn: str) -> None:
     without_brokers = CliRunner().invoke(app, ["relay"], env={"DATABASE_URL": dsn})
     assert "TICKETING_KAFKA: missing" in complaint_of(without_brokers, ExitCode.WRONG_INPUT)

@@ -121,7 +121,7 @@ def test_brokers_out_of_reach_are_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_brokers_that_speak_otherwise_are_out_of_reach(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infrastructure.kafka_client.BOOTSTRAP_TIMEOUT_MS", 200)
+    monkeypatch.setattr("infrastructure.kafka_client.BOOTSTRAP_TIMEOUT_MS", 1_000)
     with pytest.raises(ClusterOutOfReach, match=r"SECURITY_PROTOCOL=ssl: .*Handshake failed"):
         cluster.check_topic(settings(kafka, "sale", kafka_security_protocol="ssl"))
 
