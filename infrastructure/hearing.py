@@ -101,6 +101,7 @@ class Hearing:
         self._write_every_s = write_every_s
         self._process_id = uuid4()
         self._heard: set[TokenId] = set()
+        self._missed_something = False
         self._written_until = -math.inf
         self._written = asyncio.Event()
 
@@ -159,14 +160,16 @@ class Hearing:
         async with asyncio.timeout(WRITE_DEADLINE_S):
             beat_at = await _clock(connection)
             since = await self._write_heard(connection, beat_at)
+            self._missed_something |= since == beat_at  # until all have been told, however often that fails
             await connection.execute(
                 COUNT_ANEW,
                 {
                     "process_id": self._process_id,
                     "gone_after_s": GONE_AFTER_S,
-                    "missed_something": since == beat_at,
+                    "missed_something": self._missed_something,
                 },
             )
+        self._missed_something = False
         self._written_until = began
         self._written.set()
 

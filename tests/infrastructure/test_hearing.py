@@ -29,6 +29,13 @@ WAITS = """
     )
 """
 
+LET_NOBODY_TELL_OTHERS = """
+    CREATE FUNCTION ticketing.fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'they stand in each other''s way' USING ERRCODE = '40P01'; END $$;
+    CREATE TRIGGER untold BEFORE UPDATE ON ticketing.hearing
+        FOR EACH ROW WHEN (new.beat_at = old.beat_at) EXECUTE FUNCTION ticketing.fail();
+"""
+
 HOUR = timedelta(hours=1)
 WRITE_EVERY_S = 0.05
 
@@ -118,6 +125,21 @@ def test_when_another_begins_to_listen_all_silence_counts_anew(line: LiveSale) -
     Listener(line)
     an_hour_passes(line)
     Listener(line).says_goodbye()
+    assert not cancelled(line)
+
+
+def test_also_where_it_could_not_tell_the_others_at_once(line: LiveSale) -> None:
+    Listener(line)
+    an_hour_passes(line)
+    line.connection.execute(LET_NOBODY_TELL_OTHERS)
+    hearing, stop = Hearing(line.dsn, WRITE_EVERY_S), asyncio.Event()
+    with capture_logs() as logs:
+        running = line.in_background(hearing.run(stop))
+        line.until(lambda: logs)
+    line.connection.execute("DROP TRIGGER untold ON ticketing.hearing")
+    line.until(lambda: hearing.counts)
+    stop.set()
+    line.until(running.done)
     assert not cancelled(line)
 
 
