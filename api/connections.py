@@ -280,7 +280,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         status, headers, body = _refusal(problems.BadRequest(msg))
-        self.transport.writelines((_head(status, headers, keep_alive=False), body))
+        head = _head(status, (*self.server_state.default_headers, *headers), keep_alive=False)
+        self.transport.writelines((head, body))
         self.transport.close()
 
 

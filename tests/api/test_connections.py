@@ -125,6 +125,7 @@ def test_what_is_not_http_is_a_bad_request(api: Api, sent: bytes) -> None:
         answer = connection.read()
         assert (answer.status, answer.json["code"]) == (400, "BAD_REQUEST")
         assert answer.headers["content-type"] == "application/problem+json"
+        assert "date" in answer.headers  # RFC 9110, 6.6.1
         assert connection.is_closed
     is_serving(api)
 
