@@ -382,12 +382,13 @@ async def test_likewise_where_it_lets_nobody_write(
     monkeypatch.setattr(command_bus, "APPEND_DEADLINE_S", 1.0)
     async with RunningBus(dsn) as service:
         await service.done(registered(ANN))
-        with nobody_writes(dsn, "ticketing-append"):
-            answers = await service.ask(CHARGE, CHARGE)
-            assert [answer.outcome.members for answer in answers] == [{"outcome": "NONE"}] * 2
-        assert (await service.execute(CHARGE)).outcome.balance == 5
+        for balance in (5, 10):
+            with nobody_writes(dsn, "ticketing-append"):
+                answers = await service.ask(CHARGE, CHARGE)
+                assert [answer.outcome.members for answer in answers] == [{"outcome": "NONE"}] * 2
+            assert (await service.execute(CHARGE)).outcome.balance == balance
     told = [entry["error"] for entry in logs if entry["event"] == "event_log_unavailable"]
-    assert [reason for reason in told if "read-only" in reason] == told[1:2], "once, and not with every try"
+    assert len([reason for reason in told if "read-only" in reason]) == 2, "once, and not with every try"
     assert "batch_failed" not in {entry["event"] for entry in logs}
 
 
