@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.cli.running_service import wait_until
+from tests.cli.running_service import has_ended, wait_until
 
 RUN = """
 import sys, time
@@ -30,4 +30,4 @@ def test_a_benchmark_that_is_told_to_end_leaves_no_postgresql_behind() -> None:
         assert started
         benchmark.send_signal(signal.SIGTERM)
         assert benchmark.wait(30) == 128 + signal.SIGTERM
-    wait_until(lambda: not any(one.is_running() for one in started), "PostgreSQL has ended")
+    wait_until(lambda: all(has_ended(one) for one in started), "PostgreSQL has ended")

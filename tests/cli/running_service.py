@@ -22,10 +22,13 @@ READY_WITHIN_S = 30.0
 
 STOPS_WITHIN_S = 10.0
 
+WITHIN_S = 20.0
+"""Nothing here takes so long; where much else runs, the start of a process alone takes most of it."""
+
 TICKETING = [sys.executable, "-P", "-m", "cli.main"]
 
 
-def wait_until(condition: Callable[[], bool], what: str, within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:
     """Poll until it is so; fail at the deadline."""
     deadline = time.monotonic() + within_s
     while not condition():
