@@ -257,7 +257,7 @@ class CommandBus:
         def find(name: str) -> Known | None:
             return known.get(name) or self._memory.find(name)
 
-        has_news = bool(append.reading.appended or known)
+        has_news = bool(append.reading.appended) or any(read.version for read in known.values())
         for _ in range(READS_MAX):
             await self._recall(append, streams)
             if has_news and (also := self._streams(submissions, find)).keys() - streams.keys():
