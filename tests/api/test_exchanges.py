@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.connections import AHEAD_MAX, BoundedHttp
-from tests.asynchronous import WITHIN_S
+from tests.asynchronous import WITHIN_S, until
 
 NEXT: Final = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 LAST: Final = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
@@ -87,12 +87,6 @@ def _waits_for_a_reader(connection: Any) -> bool:
     return waits
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0)
-
-
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(app, http=BoundedHttp, lifespan="off", log_config=None, server_header=False)
 
@@ -150,7 +144,7 @@ def test_who_does_not_read_is_answered_no_more_than_is_under_way() -> None:
         serving = asyncio.create_task(server.serve([listener]))
         _, client = await asyncio.open_connection(*listener.getsockname(), limit=1)
         client.write(NEXT * asked)
-        await _until(lambda: any(map(_waits_for_a_reader, server.server_state.connections)))
+        await until(lambda: any(map(_waits_for_a_reader, server.server_state.connections)), look_every_s=0)
         for _ in range(10 * asked):
             await asyncio.sleep(0)
         server.should_exit = server.force_exit = True
@@ -182,13 +176,13 @@ def test_what_waits_for_its_turn_is_answered_before_more_is_read() -> None:
         serving = asyncio.create_task(server.serve([listener]))
         _, client = await asyncio.open_connection(*listener.getsockname())
         client.write(NEXT * asked)
-        await _until(partial(has_begun, 1))
+        await until(partial(has_begun, 1), look_every_s=0)
         connection: Any = next(iter(server.server_state.connections))
         most = len(connection.pipeline)
         client.write(NEXT * asked)
         for number in range(2, 5):
             at_once.release()
-            await _until(partial(has_begun, number))
+            await until(partial(has_begun, number), look_every_s=0)
             for _ in range(100):
                 await asyncio.sleep(0)
             most = max(most, len(connection.pipeline))

@@ -152,17 +152,26 @@ def test_an_answer_is_never_taken_for_that_of_an_earlier_request(api: Api) -> No
 POST_USER = b"POST /api/v1/users HTTP/1.1\r\n" + KEEP_ALIVE
 
 
-def test_what_is_wrong_with_a_body_is_told_after_what_was_asked_before(api: Api) -> None:
-    """Else who paid, and asked for something more, would take their payment for refused."""
+def told_behind_a_registration(api: Api, rest: bytes, *, silent_for_s: float) -> Any:
+    """Register, and send a request that ends so right behind it; return what is told of that in the end."""
     with Connection(api) as connection:
         with nothing_appended(api) as wait_for:
             connection.send(POST_USER + b"Content-Length: 2\r\n\r\n{}")
-            connection.send(POST_USER + b"Transfer-Encoding: chunked\r\n\r\nnot a number\r\n")
+            connection.send(POST_USER + rest)
             wait_for(1)
-            assert not connection.says_something(within_s=0.1)
+            assert not connection.says_something(within_s=silent_for_s)
         connection.receive("POST", "/api/v1/users").then(201)
-        assert connection.read().json["code"] == "BAD_REQUEST"
+        told = connection.read().json
         assert connection.is_closed
+    return told
+
+
+def test_what_is_wrong_with_a_body_is_told_after_what_was_asked_before(api: Api) -> None:
+    """Else who paid, and asked for something more, would take their payment for refused."""
+    told = told_behind_a_registration(
+        api, b"Transfer-Encoding: chunked\r\n\r\nnot a number\r\n", silent_for_s=0.1
+    )
+    assert told["code"] == "BAD_REQUEST"
     is_serving(api)
 
 
@@ -184,15 +193,8 @@ def test_what_is_wrong_with_a_body_that_nobody_needs_is_not_told_of_what_is_done
 
 
 def test_a_body_that_does_not_come_is_refused_after_what_was_asked_before(impatient: Api) -> None:
-    with Connection(impatient) as connection:
-        with nothing_appended(impatient) as wait_for:
-            connection.send(POST_USER + b"Content-Length: 2\r\n\r\n{}")
-            connection.send(POST_USER + b"Content-Length: 2\r\n\r\n")
-            wait_for(1)
-            assert not connection.says_something(within_s=3 * REQUEST_S)
-        connection.receive("POST", "/api/v1/users").then(201)
-        assert connection.read().json["detail"] == "The request did not come to its end in time."
-        assert connection.is_closed
+    told = told_behind_a_registration(impatient, b"Content-Length: 2\r\n\r\n", silent_for_s=3 * REQUEST_S)
+    assert told["detail"] == "The request did not come to its end in time."
 
 
 def test_a_head_that_began_behind_a_request_has_no_more_time(impatient: Api) -> None:

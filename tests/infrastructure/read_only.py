@@ -20,6 +20,8 @@ def nobody_writes(dsn: str, application: str) -> Iterator[None]:
         database = Identifier(connection.info.dbname)
         connection.execute(SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database))
         connection.execute(END_SESSIONS, [application])
-        yield
-        connection.execute(SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
-        connection.execute(END_SESSIONS, [application])
+        try:
+            yield
+        finally:
+            connection.execute(SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database))
+            connection.execute(END_SESSIONS, [application])

@@ -25,11 +25,10 @@ INSERT: LiteralString = """
 """
 
 WAITING: LiteralString = """
-    SELECT EXISTS (
-        SELECT FROM pg_locks
-        JOIN pg_stat_activity USING (pid)
-        WHERE datname = current_database() AND locktype = %s AND NOT granted
-    )
+    SELECT pid
+    FROM pg_locks
+    JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND locktype = %s AND NOT granted
 """
 
 END_WRITERS: LiteralString = """
@@ -137,10 +136,15 @@ class RunningBus(running_bus.RunningBus[PostgresEventLog | Meddler]):
         self.log.lose()
 
 
-def somebody_waits(dsn: str, kind: str = "advisory") -> bool:
-    """Whether someone waits for a lock of this kind: the append lock is `advisory`."""
+def backends_that_wait(dsn: str, kind: str = "advisory") -> list[int]:
+    """Return the backends that wait for a lock of this kind, such as the append lock."""
     with psycopg.connect(dsn) as connection:
-        return connection.execute(WAITING, [kind]).fetchone() == (True,)
+        return [pid for (pid,) in connection.execute(WAITING, [kind])]
+
+
+def somebody_waits(dsn: str, kind: str = "advisory") -> bool:
+    """Whether somebody waits for a lock of this kind, such as the append lock."""
+    return bool(backends_that_wait(dsn, kind))
 
 
 def insert(dsn: str, event: NewEvent, writes: Writes) -> None:

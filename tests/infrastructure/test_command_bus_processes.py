@@ -25,7 +25,7 @@ from tests.aggregates.given import ANN
 from tests.asynchronous import asynchronous, until
 from tests.commands.steps import registered
 from tests.infrastructure.event_log_contract import opened
-from tests.infrastructure.running_bus import Held, RunningBus, log_of
+from tests.infrastructure.running_bus import Held, RunningBus, backends_that_wait, log_of
 from tests.infrastructure.test_command_bus import balance_of
 from tests.live_sale import on_sale
 
@@ -42,13 +42,6 @@ STUCK: LiteralString = """
         JOIN pg_stat_activity USING (pid)
         WHERE datname = current_database() AND locktype = 'advisory' AND wait_event = 'ClientWrite'
     )
-"""
-
-WAITING: LiteralString = """
-    SELECT pid
-    FROM pg_locks
-    JOIN pg_stat_activity USING (pid)
-    WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
 """
 
 SLACK_S = 1.5
@@ -100,12 +93,6 @@ async def in_and_out(dsn: str) -> None:
     log = PostgresEventLog(dsn)
     await (await log.begin(Wanted([]), asyncio.get_running_loop().time() + 20)).give_up()
     log.lose()
-
-
-def backends_that_wait(dsn: str) -> list[int]:
-    """Return who waits for the append lock."""
-    with psycopg.connect(dsn) as connection:
-        return [pid for (pid,) in connection.execute(WAITING)]
 
 
 @asynchronous

@@ -21,13 +21,13 @@ from tests.commands.steps import abandon, waiting
 from tests.infrastructure.read_only import nobody_writes
 from tests.live_sale import LiveSale, on_sale
 
-WAITS = """
-    SELECT EXISTS (
-        SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'ticketing-hearing'
-          AND wait_event_type = 'Lock'
-    )
+WAITING = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'ticketing-hearing'
+      AND wait_event_type = 'Lock'
 """
+
+END_WAITING = f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) AS waiting"  # noqa: S608 (a constant)
 
 LET_NOBODY_TELL_OTHERS = """
     CREATE FUNCTION ticketing.fail() RETURNS trigger LANGUAGE plpgsql AS
@@ -133,10 +133,12 @@ def test_also_where_it_could_not_tell_the_others_at_once(line: LiveSale) -> None
     an_hour_passes(line)
     line.connection.execute(LET_NOBODY_TELL_OTHERS)
     hearing, stop = Hearing(line.dsn, WRITE_EVERY_S), asyncio.Event()
-    with capture_logs() as logs:
-        running = line.in_background(hearing.run(stop))
-        line.until(lambda: logs)
-    line.connection.execute("DROP TRIGGER untold ON ticketing.hearing")
+    try:
+        with capture_logs() as logs:
+            running = line.in_background(hearing.run(stop))
+            line.until(lambda: logs)
+    finally:
+        line.connection.execute("DROP FUNCTION ticketing.fail CASCADE")
     line.until(lambda: hearing.counts)
     stop.set()
     line.until(running.done)
@@ -285,7 +287,7 @@ def test_all_write_in_the_same_order_so_that_none_waits_for_one_who_waits_for_it
         )
         for token_id in tokens:
             listener.hears_of(token_id)
-        line.until(lambda: line.connection.execute(WAITS).fetchone() == (True,))
+        line.until(lambda: line.connection.execute(WAITING).fetchall())
         free = line.connection.execute("SELECT token_id FROM ticketing.heard FOR UPDATE SKIP LOCKED")
         assert free.fetchall() == [tuple(tokens[-1:])], "it has come to the last one, and has all others"
 
@@ -314,14 +316,7 @@ def cancelled(sale: LiveSale) -> bool:
 
 def end_waiting_session(sale: LiveSale) -> bool:
     """End the session of one whose writing waits for a lock."""
-    ended = sale.connection.execute(
-        """
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'ticketing-hearing'
-          AND wait_event_type = 'Lock'
-        """
-    )
-    return ended.fetchall() != []
+    return sale.connection.execute(END_WAITING).fetchall() != []
 
 
 def heartbeats(sale: LiveSale) -> list[Heartbeat]:
